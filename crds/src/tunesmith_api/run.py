@@ -1,0 +1,67 @@
+"""The frozen run: everything the trainer is told, fixed when a run starts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tunesmith_api.base import ApiModel
+from tunesmith_api.profile import AcceleratorProfile
+from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec, FineTuneJobSpec
+from tunesmith_api.v1alpha1.model import FromAdapter, JobKind
+from tunesmith_api.v1alpha1.status import VolumePath
+
+Spec = Annotated[FineTuneJobSpec | AlignmentJobSpec, Field(discriminator="method")]
+
+
+class ResolvedModel(ApiModel):
+    """Where the weights are. All absent: the spec's architecture, with random weights."""
+
+    base: Annotated[VolumePath | None, Field(description="The model folder.")] = None
+    adapter: Annotated[VolumePath | None, Field(description="An adapter that an earlier job trained on `base`.")] = None
+    from_adapter: Annotated[FromAdapter | None, Field(description="What to do with that adapter.")] = None
+    digest: Annotated[str | None, Field(description="Digest of the earlier job's output, checked before training.")] = (
+        None
+    )
+
+
+class FrozenRun(ApiModel):
+    """One run of one job: its identity, the resolved spec with every default explicit, image and profile.
+
+    Kept in the run's immutable ConfigMap, so that a newer operator with other defaults changes nothing under way.
+    """
+
+    kind: JobKind
+    namespace: str
+    name: str
+    uid: str
+    run_id: str
+    generation: Annotated[int, Field(description="Generation of the spec that was frozen.")]
+    spec: Spec
+    model: ResolvedModel
+    profile: AcceleratorProfile
+    operator_version: str
+
+    @property
+    def output(self) -> VolumePath:
+        """The job's folder on its output claim; the resolved spec always names both."""
+        claim, path = self.spec.output.claim_name, self.spec.output.path
+        if claim is None or path is None:
+            raise ValueError("spec.output of a frozen run must name its claim and path")
+        return VolumePath(claim=claim, path=path)
+
+    @property
+    def directory(self) -> str:
+        """The run's own folder below the claim's root."""
+        return f"{self.output.path}/runs/{self.uid}-{self.run_id}"
+
+    @property
+    def output_directory(self) -> str:
+        """The folder of the run's final output below the claim's root."""
+        return f"{self.directory}/output"
+
+    @property
+    def world_size(self) -> int:
+        """Number of training processes over all nodes."""
+        return self.spec.num_nodes * self.spec.num_proc_per_node

@@ -1,0 +1,271 @@
+"""The two kinds: FineTuneJob and AlignmentJob."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from tunesmith_api.base import REMEDY, ApiModel, Rule, remedy
+from tunesmith_api.v1alpha1.compute import Checkpoint, Output, ResourceRequirements, RunPolicy
+from tunesmith_api.v1alpha1.datasets import Dataset, Evaluation
+from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
+from tunesmith_api.v1alpha1.model import Architecture, ModelSource
+from tunesmith_api.v1alpha1.peft import Peft
+from tunesmith_api.v1alpha1.pod_template import PodTemplate
+from tunesmith_api.v1alpha1.status import MAX_NODES, JobStatus
+from tunesmith_api.v1alpha1.training import Training
+from tunesmith_api.v1alpha1.types import ObjectName, RunId
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+DEFAULT_RUN_ID = "1"
+
+NAME_RULE = Rule(
+    "self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+    "must be at most 40 characters, begin with a letter and hold only lower case letters, digits and '-':"
+    " pods and services are named after it",
+    ".metadata.name",
+)
+
+
+_COMMON_RULES = (
+    Rule(
+        "!has(self.training) || !has(self.training.evalStrategy) || self.training.evalStrategy == 'no'"
+        " || has(self.evaluation)",
+        "evalStrategy needs rows to evaluate on: set spec.evaluation, or evalStrategy: 'no'",
+        ".training.evalStrategy",
+    ),
+    Rule(
+        "!has(self.numNodes) || self.numNodes == 1 || !has(self.output) || !has(self.output.claimTemplate)"
+        " || !has(self.output.claimTemplate.accessModes)"
+        " || self.output.claimTemplate.accessModes.exists(mode, mode != 'ReadWriteOncePod')",
+        "a ReadWriteOncePod claim serves one pod: use ReadWriteMany, or numNodes: 1",
+        ".output.claimTemplate.accessModes",
+    ),
+)
+
+
+def _only_with(method: str) -> Rule:
+    """Return the rule that a method's block is present only with its method."""
+    return Rule(
+        f"self.method == '{method}' || !has(self.{method})",
+        f"the {method} block belongs to method: {method}; remove it or change method",
+        f".{method}",
+    )
+
+
+def _rows_of(method: str, formats: tuple[str, ...], *, templates: bool, needs: str) -> tuple[Rule, Rule]:
+    """Return the rules that training and evaluation rows have a shape the method can train on."""
+    fits = f"(!has(d.format) || d.format in {['auto', *formats]})"
+    if not templates:
+        fits += " && !has(d.promptTemplate)"
+    message = f"method: {method} needs {needs}: leave format out, or choose a dataset or a method that fit"
+    return (
+        Rule(f"self.method != '{method}' || !has(self.datasets) || self.datasets.all(d, {fits})", message, ".datasets"),
+        Rule(
+            f"self.method != '{method}' || !has(self.evaluation) || !has(self.evaluation.datasets)"
+            f" || self.evaluation.datasets.all(d, {fits})",
+            message,
+            ".evaluation.datasets",
+        ),
+    )
+
+
+class JobSpec(ApiModel):
+    """What both kinds have in common."""
+
+    model: Annotated[ModelSource, Field(description="Where the weights come from.")]
+    datasets: Annotated[
+        tuple[Dataset, ...],
+        Field(
+            min_length=1,
+            max_length=16,
+            description="Rows to train on; several are concatenated in this order. Required.",
+            json_schema_extra=remedy(
+                "spec.datasets must list between 1 and 16 sources of rows: add one, such as"
+                " datasets: [{claim: {name: my-data, path: train.jsonl}}]"
+            ),
+        ),
+    ]
+    evaluation: Annotated[Evaluation | None, Field(description="Held-out rows. Absent means no evaluation.")] = None
+    peft: Annotated[Peft | None, Field(description="The adapter to train. Absent means full weights.")] = None
+    training: Annotated[Training, Field(description="How long, how fast and on how much at a time to train.")] = (
+        Training()
+    )
+    accelerator: Annotated[
+        ObjectName,
+        Field(description="Name of an accelerator profile of this installation; `cuda` and `cpu` are shipped."),
+    ] = "cuda"
+    num_nodes: Annotated[
+        int, Field(ge=1, le=MAX_NODES, description="Number of pods, each on a node of its own kind.")
+    ] = 1
+    num_proc_per_node: Annotated[
+        int, Field(ge=1, le=64, description="Training processes per pod; on an accelerator each takes one device.")
+    ] = 1
+    resources_per_node: Annotated[
+        ResourceRequirements,
+        Field(description="Compute resources of each pod; devices of the profile are added by numProcPerNode."),
+    ] = ResourceRequirements()
+    pod_template: Annotated[PodTemplate | None, Field(description="A typed overlay on the trainer pods.")] = None
+    output: Annotated[Output, Field(description="Where checkpoints and the result go.")] = Output()
+    checkpoint: Annotated[Checkpoint, Field(description="When training state is saved.")] = Checkpoint()
+    run_policy: Annotated[RunPolicy, Field(description="How often the run may start again.")] = RunPolicy()
+    run_id: Annotated[
+        RunId,
+        Field(
+            description="Name of the run. A started spec is immutable; changing it together with a new runId starts a"
+            " fresh run."
+        ),
+    ] = DEFAULT_RUN_ID
+
+
+def _or_default(path: str, model: type[ApiModel], field: str) -> str:
+    """Return the CEL expression of a field below spec, or its default where it or its block is absent."""
+    parts = path.split(".")
+    present = " && ".join(f"has(self.{'.'.join(parts[:depth])})" for depth in range(1, len(parts) + 1))
+    return f"({present} ? self.{path} : {model.model_fields[field].default})"
+
+
+_MAX_LENGTH_FITS = Rule(
+    "!has(self.model.architecture)"
+    f" || {_or_default('training.maxLength', Training, 'max_length')}"
+    f" <= {_or_default('model.architecture.maxPositionEmbeddings', Architecture, 'max_position_embeddings')}",
+    "training.maxLength is above model.architecture.maxPositionEmbeddings: the model would not know these positions;"
+    " lower one or raise the other",
+    ".training.maxLength",
+)
+
+
+class FineTuneJobSpec(JobSpec):
+    """What to train, on what, and how."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *_COMMON_RULES,
+        _only_with("pretrain"),
+        _only_with("sft"),
+        *_rows_of("pretrain", ("text",), templates=False, needs="rows of plain text (no templates)"),
+        *_rows_of(
+            "sft",
+            ("text", "messages", "prompt-completion", "instruction"),
+            templates=True,
+            needs="text, messages, prompt-completion or instruction rows",
+        ),
+        _MAX_LENGTH_FITS,
+        Rule(
+            "self.method == 'pretrain' || !has(self.model.architecture)",
+            "an architecture has random weights and must be pretrained:"
+            " use method: pretrain, or model.path or model.fromJob",
+            ".model.architecture",
+        ),
+        Rule(
+            "self.method != 'pretrain' || !has(self.peft)",
+            "pretraining trains full weights: remove peft or use method: sft",
+            ".peft",
+        ),
+    )
+
+    method: Annotated[
+        Literal["sft", "pretrain"], Field(description="`sft`: supervised fine-tuning; `pretrain`: on plain text.")
+    ]
+    pretrain: Annotated[Pretrain | None, Field(description="Parameters of method `pretrain`.")] = None
+    sft: Annotated[Sft | None, Field(description="Parameters of method `sft`.")] = None
+
+
+class AlignmentJobSpec(JobSpec):
+    """What to align, on which preferences, and how."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *_COMMON_RULES,
+        _only_with("dpo"),
+        *_rows_of(
+            "dpo", ("preference",), templates=False, needs="preference rows: prompt, chosen, rejected (no templates)"
+        ),
+        Rule(
+            "!has(self.model.architecture)",
+            "an architecture has random weights and can not be aligned:"
+            " pretrain it with a FineTuneJob and use model.fromJob",
+            ".model.architecture",
+        ),
+    )
+
+    method: Annotated[Literal["dpo"], Field(description="`dpo`: direct preference optimisation.")]
+    dpo: Annotated[Dpo | None, Field(description="Parameters of method `dpo`.")] = None
+
+
+def _immutable_once_started(spec: type[JobSpec]) -> Rule:
+    """Return the rule that a started spec changes only together with runId; runPolicy is free.
+
+    Spelled with has(): the cost of comparing optionals (`self.spec.?model`) counts as unbounded, and the API server
+    then refuses the CRD.
+    """
+    same = " && ".join(
+        _unchanged(info.alias or name, always_there=info.is_required() and REMEDY not in _extra(info))
+        for name, info in spec.model_fields.items()
+        if name not in {"run_policy", "run_id"}
+    )
+    return Rule(
+        "!has(oldSelf.status) || !has(oldSelf.status.startTime)"
+        f" || {_run_id('self')} != {_run_id('oldSelf')} || ({same})",
+        "the spec of a started job is immutable but for runPolicy:"
+        " set a new runId together with the change to start a fresh run",
+        ".spec",
+    )
+
+
+def _run_id(of: str) -> str:
+    return f"(has({of}.spec.runId) ? {of}.spec.runId : '{DEFAULT_RUN_ID}')"
+
+
+def _extra(info: FieldInfo) -> dict[str, Any]:
+    return info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+
+
+def _unchanged(field: str, *, always_there: bool) -> str:
+    if always_there:
+        return f"self.spec.{field} == oldSelf.spec.{field}"
+    return (
+        f"(has(self.spec.{field}) ? has(oldSelf.spec.{field}) && self.spec.{field} == oldSelf.spec.{field}"
+        f" : !has(oldSelf.spec.{field}))"
+    )
+
+
+class Job(ApiModel):
+    """A custom resource of the group tunesmith.dev."""
+
+    plural: ClassVar[str]
+    singular: ClassVar[str]
+    short: ClassVar[str]
+
+    @classmethod
+    def kind(cls) -> str:
+        """Return the Kubernetes kind."""
+        return cls.__name__
+
+
+class FineTuneJob(Job):
+    """Trains a language model: from scratch, or further on data of one's own."""
+
+    plural: ClassVar[str] = "finetunejobs"
+    singular: ClassVar[str] = "finetunejob"
+    short: ClassVar[str] = "ftj"
+    rules: ClassVar[tuple[Rule, ...]] = (NAME_RULE, _immutable_once_started(FineTuneJobSpec))
+
+    spec: Annotated[FineTuneJobSpec, Field(description="What is wanted.")]
+    status: Annotated[JobStatus | None, Field(description="What the operator sees. Never set it.")] = None
+
+
+class AlignmentJob(Job):
+    """Aligns a language model with preferences."""
+
+    plural: ClassVar[str] = "alignmentjobs"
+    singular: ClassVar[str] = "alignmentjob"
+    short: ClassVar[str] = "alj"
+    rules: ClassVar[tuple[Rule, ...]] = (NAME_RULE, _immutable_once_started(AlignmentJobSpec))
+
+    spec: Annotated[AlignmentJobSpec, Field(description="What is wanted.")]
+    status: Annotated[JobStatus | None, Field(description="What the operator sees. Never set it.")] = None
+
+
+KINDS: tuple[type[FineTuneJob | AlignmentJob], ...] = (FineTuneJob, AlignmentJob)

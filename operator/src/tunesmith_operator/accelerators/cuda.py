@@ -1,0 +1,23 @@
+"""NVIDIA GPUs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tunesmith_api.run import FrozenRun
+    from tunesmith_operator.accelerators.base import Amounts
+
+
+class Cuda:
+    """One device per process, by the extended resource that the profile names."""
+
+    def devices(self, run: FrozenRun) -> Amounts:
+        """Return one device for each process of the pod."""
+        name = run.profile.resource_name
+        return {name: run.spec.num_proc_per_node} if name else {}
+
+    def environment(self, run: FrozenRun) -> dict[str, str]:
+        """Return nothing: NCCL and torch find their devices themselves."""
+        del run
+        return {}

@@ -1,0 +1,1 @@
+"""What a job wants to exist: pure functions from a frozen run to manifests."""

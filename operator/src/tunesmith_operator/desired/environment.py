@@ -1,0 +1,53 @@
+"""Environment variables of the trainer container."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tunesmith_api import labels, pod
+from tunesmith_operator.accelerators import ACCELERATORS
+
+if TYPE_CHECKING:
+    from tunesmith_api.run import FrozenRun
+
+
+def environment(run: FrozenRun, child: str, number: int, *, grace_seconds: int) -> list[dict[str, Any]]:
+    """Return the variables: the device's, the profile's, the user's, and last those that none of them may change.
+
+    Args:
+        run: The frozen run.
+        child: Name of the attempt's PyTorchJob.
+        number: Number of the attempt.
+        grace_seconds: What a pod gets between SIGTERM and SIGKILL.
+    """
+    variables: dict[str, dict[str, Any]] = {}
+    _add(variables, ACCELERATORS[run.profile.device].environment(run))
+    _add(variables, run.profile.env)
+    template = run.spec.pod_template
+    for variable in (template.env if template else None) or ():
+        variables[variable.name] = variable.to_wire()
+    _add(variables, {"HOME": pod.HOME_DIRECTORY, "TMPDIR": pod.TEMPORARY_DIRECTORY})
+    _add(variables, {pod.ENV_ATTEMPT: str(number), pod.ENV_GRACE_SECONDS: str(grace_seconds)})
+    _add(
+        variables,
+        {
+            "PET_NNODES": str(run.spec.num_nodes),
+            "PET_NPROC_PER_NODE": str(run.spec.num_proc_per_node),
+            "PET_MASTER_ADDR": f"{child}-worker-0",
+            "PET_MASTER_PORT": str(pod.RENDEZVOUS_PORT),
+        },
+    )
+    variables[pod.ENV_POD_UID] = _field(pod.ENV_POD_UID, "metadata.uid")
+    # Only the training operator knows a pod's rank, and tells it by this label.
+    variables["PET_NODE_RANK"] = _field("PET_NODE_RANK", f"metadata.labels['{labels.REPLICA_INDEX}']")
+    return list(variables.values())
+
+
+def _add(variables: dict[str, dict[str, Any]], values: dict[str, str]) -> None:
+    for name, value in values.items():
+        variables[name] = {"name": name, "value": value}
+
+
+def _field(name: str, path: str) -> dict[str, Any]:
+    # The API version is what the API server fills in: written out, a diff with what is stored stays empty.
+    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}

@@ -1,0 +1,87 @@
+"""Freezing a run: the spec with every default explicit, the model's place, image and profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tunesmith_api.resolve import resolve
+from tunesmith_api.run import FrozenRun, ResolvedModel
+from tunesmith_api.v1alpha1.jobs import FineTuneJobSpec
+from tunesmith_api.v1alpha1.status import VolumePath
+
+if TYPE_CHECKING:
+    from tunesmith_api.profile import AcceleratorProfile
+    from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec
+    from tunesmith_api.v1alpha1.status import OutputRecord
+    from tunesmith_operator.inputs import JobKey
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a run is frozen from.
+
+    Attributes:
+        key: The job.
+        uid: UID of the job.
+        run_id: The run.
+        generation: Generation of the spec.
+        spec: The spec as the user wrote it.
+        profile: The accelerator profile that the spec names.
+        source: The output of the job that `model.fromJob` names; None without `fromJob`.
+        operator_version: Version of this operator.
+    """
+
+    key: JobKey
+    uid: str
+    run_id: str
+    generation: int
+    spec: FineTuneJobSpec | AlignmentJobSpec
+    profile: AcceleratorProfile
+    source: OutputRecord | None
+    operator_version: str
+
+
+def freeze(ingredients: Ingredients) -> FrozenRun:
+    """Return the frozen run: from here on nothing else decides what is trained."""
+    key, spec = ingredients.key, ingredients.spec
+    model = resolve_model(spec, ingredients.source)
+    trains_adapter = spec.peft is not None or model.from_adapter == "continue"
+    return FrozenRun(
+        kind="FineTuneJob" if key.kind == "FineTuneJob" else "AlignmentJob",
+        namespace=key.namespace,
+        name=key.name,
+        uid=ingredients.uid,
+        run_id=ingredients.run_id,
+        generation=ingredients.generation,
+        spec=_resolved(ingredients, trains_adapter=trains_adapter),
+        model=model,
+        profile=ingredients.profile,
+        operator_version=ingredients.operator_version,
+    )
+
+
+def _resolved(ingredients: Ingredients, *, trains_adapter: bool) -> FineTuneJobSpec | AlignmentJobSpec:
+    key, spec, profile = ingredients.key, ingredients.spec, ingredients.profile
+    if isinstance(spec, FineTuneJobSpec):
+        return resolve(key.kind, key.name, spec, profile, trains_adapter=trains_adapter)
+    return resolve(key.kind, key.name, spec, profile, trains_adapter=trains_adapter)
+
+
+def resolve_model(spec: FineTuneJobSpec | AlignmentJobSpec, source: OutputRecord | None) -> ResolvedModel:
+    """Return where the weights are.
+
+    Args:
+        spec: The job's spec.
+        source: The output of the job it starts from.
+    """
+    if spec.model.path is not None:
+        return ResolvedModel(base=VolumePath(claim=spec.model.path.claim, path=spec.model.path.path or ""))
+    if spec.model.from_job is None or source is None:
+        return ResolvedModel()
+    output = VolumePath(claim=source.claim, path=source.path)
+    if source.kind == "model":
+        return ResolvedModel(base=output, digest=source.digest)
+    return ResolvedModel(
+        base=source.base_model, adapter=output, from_adapter=spec.model.from_job.from_adapter, digest=source.digest
+    )

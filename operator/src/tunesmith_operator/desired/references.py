@@ -1,0 +1,106 @@
+"""What a job refers to by name, read from raw JSON: what one pass has to fetch before it can decide.
+
+A stored spec may be invalid under today's models, so nothing here assumes more than JSON: a value of the wrong shape
+refers to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tunesmith_api.naming import attempt_name, default_claim_name, run_config_name
+from tunesmith_api.v1alpha1.jobs import DEFAULT_RUN_ID
+from tunesmith_operator.inputs import JobKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tunesmith_operator.inputs import Object
+
+
+def run_id(job: Object) -> str:
+    """Return the run that a job's spec asks for."""
+    value = _mapping(job.get("spec")).get("runId")
+    return value if isinstance(value, str) and value else DEFAULT_RUN_ID
+
+
+def run_config(key: JobKey, job: Object) -> str:
+    """Return the name of the ConfigMap of the run that a job's spec asks for."""
+    return run_config_name(key.kind, key.name, run_id(job))
+
+
+def child(key: JobKey, job: Object) -> str:
+    """Return the name of the PyTorchJob to look at: the newest attempt's in the status, else the first one's."""
+    attempts = _list(_mapping(job.get("status")).get("attempts"))
+    name = _mapping(attempts[-1]).get("child") if attempts else None
+    return name if isinstance(name, str) and name else attempt_name(key.kind, key.name, 1)
+
+
+def dependency(key: JobKey, job: Object) -> JobKey | None:
+    """Return the job that `model.fromJob` names; follow it to get `Inputs.jobs`, stopping at a job met before."""
+    source = _mapping(_mapping(_mapping(job.get("spec")).get("model")).get("fromJob"))
+    name = source.get("name")
+    if not isinstance(name, str) or not name:
+        return None
+    return JobKey(kind=str(source.get("kind") or "FineTuneJob"), namespace=key.namespace, name=name)
+
+
+def claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> frozenset[str]:
+    """Return the claims that a job reads or writes, those of the job it starts from included.
+
+    Args:
+        key: The job.
+        job: Its object.
+        jobs: The jobs that `model.fromJob` leads to.
+    """
+    output = _mapping(_mapping(job.get("spec")).get("output")).get("claimName")
+    return input_claims(key, job, jobs) | _names([output or default_claim_name(key.kind, key.name)])
+
+
+def input_claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> frozenset[str]:
+    """Return the claims that must exist before a job starts, see `claims`."""
+    spec = _mapping(job.get("spec"))
+    names = [_mapping(dataset.get("claim")).get("name") for dataset in _datasets(spec)]
+    names.append(_mapping(_mapping(spec.get("model")).get("path")).get("claim"))
+    names += [_mapping(volume.get("persistentVolumeClaim")).get("claimName") for volume in _volumes(spec)]
+    source = dependency(key, job)
+    if source is not None:
+        output = _mapping(_mapping(_mapping(jobs.get(source)).get("status")).get("output"))
+        names += [output.get("claim"), _mapping(output.get("baseModel")).get("claim")]
+    return _names(names)
+
+
+def config_maps(job: Object) -> frozenset[str]:
+    """Return the ConfigMaps that a job's datasets and volumes refer to."""
+    spec = _mapping(job.get("spec"))
+    names = [_mapping(dataset.get("configMap")).get("name") for dataset in _datasets(spec)]
+    names += [_mapping(volume.get("configMap")).get("name") for volume in _volumes(spec)]
+    return _names(names)
+
+
+def config_map_keys(job: Object) -> tuple[tuple[str, str], ...]:
+    """Return the keys that a job's datasets read, each with the name of its ConfigMap first."""
+    sources = [_mapping(dataset.get("configMap")) for dataset in _datasets(_mapping(job.get("spec")))]
+    return tuple((str(source["name"]), str(source["key"])) for source in sources if {"name", "key"} <= source.keys())
+
+
+def _datasets(spec: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for dataset in (*_list(spec.get("datasets")), *_list(_mapping(spec.get("evaluation")).get("datasets"))):
+        yield _mapping(dataset)
+
+
+def _volumes(spec: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for volume in _list(_mapping(spec.get("podTemplate")).get("volumes")):
+        yield _mapping(volume)
+
+
+def _names(values: list[Any]) -> frozenset[str]:
+    return frozenset(value for value in values if isinstance(value, str) and value)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,186 @@
+"""Reads what one pass needs into a frozen `Inputs`: live, at once, and nothing that will not be looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from tunesmith_api.labels import PYTORCHJOB_NAME
+from tunesmith_api.naming import default_claim_name
+from tunesmith_operator import __version__
+from tunesmith_operator.desired import references
+from tunesmith_operator.inputs import Inputs, JobKey, Object
+from tunesmith_operator.resources import BY_KIND, CLAIM, CONFIG_MAP, POD, PYTORCHJOB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from tunesmith_api.profile import AcceleratorProfile
+    from tunesmith_operator.inputs import ProgressSample, Termination
+    from tunesmith_operator.kube import KubeClient
+    from tunesmith_operator.resources import Resource
+
+_MAX_CHAIN: Final = 32
+"""Jobs followed along `model.fromJob`; no sensible chain is longer, and a cycle ends by itself."""
+_FEW_PODS: Final = 4
+_SHARED_SECONDS: Final = 2.0
+_SHARED_LIMIT: Final = 1000
+
+
+_Own = tuple[Object | None, Object | None, tuple[Object, ...]]
+_Referred = tuple[dict[JobKey, Object], dict[str, Object], dict[str, frozenset[str]]]
+
+
+class Samples(Protocol):
+    """Where the newest progress of a job is found."""
+
+    def sample(self, key: JobKey) -> ProgressSample | None:
+        """Return the newest progress of a job's pod."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known without asking the API server."""
+
+    profiles: Mapping[str, AcceleratorProfile]
+    samples: Samples
+    terminations: Callable[[JobKey], Mapping[str, Termination]]
+    installed: Callable[[], bool]
+    """Whether the API server serves PyTorchJob."""
+
+
+class _Shared:
+    """Claims and ConfigMaps that were just read for another job.
+
+    Only what exists is kept, and only for a moment: a thousand jobs that are applied together name the same few.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._kept: dict[tuple[Resource, str, str], tuple[float, Any]] = {}
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Any:
+        until, value = self._kept.get((resource, namespace, name), (0.0, None))
+        return value if self._clock() < until else None
+
+    def put(self, resource: Resource, namespace: str, name: str, value: Any) -> None:
+        if len(self._kept) >= _SHARED_LIMIT:
+            self._kept.clear()
+        self._kept[resource, namespace, name] = (self._clock() + _SHARED_SECONDS, value)
+
+
+class Gatherer:
+    """Reads the inputs of passes."""
+
+    def __init__(self, client: KubeClient, view: View, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._view = view
+        self._shared = _Shared(clock)
+
+    async def job(self, key: JobKey) -> Object | None:
+        """Read a job; None when it does not exist."""
+        return await self._client.find(BY_KIND[key.kind], key.namespace, key.name)
+
+    def alone(self, key: JobKey, job: Object) -> Inputs:
+        """Return the inputs of a job that is over: nothing else matters to it."""
+        return self._inputs(key, job)
+
+    async def everything(self, key: JobKey, job: Object) -> Inputs:
+        """Read all that a decision about a job may depend on."""
+        own, referred = await asyncio.gather(self._own(key, job, references.child(key, job)), self._referred(key, job))
+        seen = dict(
+            zip(("run_config", "child", "pods", "jobs", "claims", "config_maps"), (*own, *referred), strict=True)
+        )
+        return self._inputs(key, job, **seen)
+
+    async def fresh(self, key: JobKey, job: Object) -> Inputs:
+        """Read what a job that never started refers to, in the hope that nothing of its own exists yet.
+
+        Where that is wrong, creating meets what exists, and `everything` has to be read. Pods are looked for: those of
+        an earlier job of this name outlive its other children by their grace period.
+        """
+        pods, (jobs, claims, config_maps) = await asyncio.gather(
+            self._pods(key, job, references.child(key, job)), self._referred(key, job, hopeful=True)
+        )
+        return self._inputs(key, job, pods=pods, jobs=jobs, claims=claims, config_maps=config_maps)
+
+    def _inputs(self, key: JobKey, job: Object, **seen: Any) -> Inputs:
+        return Inputs(
+            now=datetime.now(UTC),
+            operator_version=__version__,
+            profiles=self._view.profiles,
+            key=key,
+            job=job,
+            terminations=self._view.terminations(key),
+            sample=self._view.samples.sample(key),
+            training_operator_installed=self._view.installed(),
+            **seen,
+        )
+
+    async def _own(self, key: JobKey, job: Object, child: str) -> _Own:
+        run_config, child_object, pods = await asyncio.gather(
+            self._client.find(CONFIG_MAP, key.namespace, references.run_config(key, job)),
+            self._client.find(PYTORCHJOB, key.namespace, child),
+            self._pods(key, job, child),
+        )
+        return run_config, child_object, pods
+
+    async def _pods(self, key: JobKey, job: Object, child: str) -> tuple[Object, ...]:
+        """Read the pods of a PyTorchJob, also when it is gone.
+
+        Few are read by their names: a list that must be up to date waits for the API server's cache, up to 100 ms.
+        """
+        status, nodes = job.get("status") or {}, (job.get("spec") or {}).get("numNodes", 1)
+        same_run = status.get("runId") in {None, references.run_id(job)}
+        if same_run and isinstance(nodes, int) and nodes <= _FEW_PODS:
+            names = [f"{child}-worker-{index}" for index in range(nodes)]
+            pods = await asyncio.gather(*(self._client.find(POD, key.namespace, name) for name in names))
+            return tuple(pod for pod in pods if pod is not None)
+        pages = self._client.pages(POD, key.namespace, labels=f"{PYTORCHJOB_NAME}={child}")
+        return tuple([pod async for page in pages for pod in page])
+
+    async def _referred(self, key: JobKey, job: Object, *, hopeful: bool = False) -> _Referred:
+        jobs = await self._chain(key, job)
+        wanted = references.claims(key, job, jobs)
+        if hopeful and not _names_output(job):
+            # The claim that is made for this job alone: creating it tells whether it exists.
+            wanted -= {default_claim_name(key.kind, key.name)}
+        claims, maps = await asyncio.gather(
+            self._each(CLAIM, key.namespace, wanted, lambda claim: claim),
+            self._each(CONFIG_MAP, key.namespace, references.config_maps(job), _keys),
+        )
+        return jobs, claims, maps
+
+    async def _chain(self, key: JobKey, job: Object) -> dict[JobKey, Object]:
+        found: dict[JobKey, Object] = {}
+        following = references.dependency(key, job)
+        while following and following not in found and len(found) < _MAX_CHAIN and following.kind in BY_KIND:
+            other = job if following == key else await self.job(following)
+            if other is None:
+                break
+            found[following] = other
+            following = references.dependency(following, other)
+        return found
+
+    async def _each(
+        self, resource: Resource, namespace: str, names: Iterable[str], part: Callable[[Object], Any]
+    ) -> dict[str, Any]:
+        async def one(name: str) -> tuple[str, Any]:
+            value = self._shared.get(resource, namespace, name)
+            if value is None and (obj := await self._client.find(resource, namespace, name)) is not None:
+                value = part(obj)
+                self._shared.put(resource, namespace, name, value)
+            return name, value
+
+        return {name: value for name, value in await asyncio.gather(*map(one, names)) if value is not None}
+
+
+def _names_output(job: Object) -> bool:
+    return bool(((job.get("spec") or {}).get("output") or {}).get("claimName"))
+
+
+def _keys(config_map: Object) -> frozenset[str]:
+    return frozenset(config_map.get("data") or ()) | frozenset(config_map.get("binaryData") or ())

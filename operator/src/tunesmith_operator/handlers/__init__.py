@@ -1,0 +1,1 @@
+"""What happens on a watch event: a job's key is put into the queue. Nothing is decided here."""

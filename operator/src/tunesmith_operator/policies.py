@@ -1,0 +1,211 @@
+"""What must hold before a run may start: an ordered list of checks; the first that finds something wins.
+
+Order: what the spec alone tells, then what the installation tells, then what other objects tell. A permanent finding
+fails the job; any other is waited out, since somebody can put it right without touching the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from tunesmith_api.meta import Reason
+from tunesmith_api.naming import default_claim_name, job_class
+from tunesmith_operator.desired import dependencies, references
+
+if TYPE_CHECKING:
+    from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec, FineTuneJobSpec
+    from tunesmith_operator.inputs import Inputs
+
+_MOST_ERRORS = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Why a run does not start.
+
+    Attributes:
+        reason: Reason of the condition.
+        message: What is the case, and what to do.
+        permanent: Whether only a change of the job helps.
+    """
+
+    reason: Reason
+    message: str
+    permanent: bool = False
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A run that may start."""
+
+    inputs: Inputs
+    spec: FineTuneJobSpec | AlignmentJobSpec
+
+
+Policy = Callable[[Candidate], Finding | None]
+
+
+def parse_spec(inputs: Inputs) -> FineTuneJobSpec | AlignmentJobSpec | Finding:
+    """Return the job's spec, or what is wrong with it: one stored under an older CRD may not fit today's models."""
+    model = job_class(inputs.key.kind).model_fields["spec"].annotation
+    assert model is not None  # noqa: S101 - both kinds declare their spec
+    try:
+        spec: FineTuneJobSpec | AlignmentJobSpec = model.model_validate(inputs.job.get("spec"))
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False, include_context=False)
+        lines = [f"{'.'.join(['spec', *map(str, detail['loc'])])}: {detail['msg']}" for detail in details]
+        more = f"; and {len(lines) - _MOST_ERRORS} more" if len(lines) > _MOST_ERRORS else ""
+        return _invalid(f"{'; '.join(lines[:_MOST_ERRORS])}{more}. Correct the spec and apply it again.")
+    return spec
+
+
+def first_finding(candidate: Candidate) -> Finding | None:
+    """Return the first reason for which a run can not start; None when it can."""
+    return next((finding for policy in POLICIES if (finding := policy(candidate))), None)
+
+
+def one_source_each(candidate: Candidate) -> Finding | None:
+    """Find a model or dataset without exactly one source: CEL refuses it, an older CRD may not have."""
+    model = candidate.spec.model
+    if sum(source is not None for source in (model.path, model.from_job, model.architecture)) != 1:
+        return _invalid("spec.model: set exactly one of path, fromJob, architecture.")
+    for index, dataset in enumerate(candidate.spec.datasets):
+        if (dataset.claim is None) == (dataset.config_map is None):
+            return _invalid(f"spec.datasets.{index}: set exactly one of claim, configMap.")
+    return None
+
+
+def accelerator_is_configured(candidate: Candidate) -> Finding | None:
+    """Find an accelerator that this installation has no profile for."""
+    name, profiles = candidate.spec.accelerator, candidate.inputs.profiles
+    if name in profiles:
+        return None
+    known = ", ".join(sorted(profiles)) or "none at all"
+    return Finding(
+        Reason.UNKNOWN_ACCELERATOR,
+        f"spec.accelerator: this installation has no accelerator profile named {name}; it has {known}. Name one of"
+        " these, or have the profile added to `accelerators` in the values of the Tunesmith chart.",
+        permanent=True,
+    )
+
+
+def dtype_is_allowed(candidate: Candidate) -> Finding | None:
+    """Find a precision that the accelerator does not train in."""
+    dtype, profile = candidate.spec.model.dtype, candidate.inputs.profiles[candidate.spec.accelerator]
+    if dtype == "auto" or dtype in profile.dtypes:
+        return None
+    return Finding(
+        Reason.UNSUPPORTED_DTYPE,
+        f"spec.model.dtype: accelerator profile {profile.name} does not train in {dtype}; it allows"
+        f" {', '.join(profile.dtypes)}. Use one of these, or leave dtype out for {profile.dtypes[0]}.",
+        permanent=True,
+    )
+
+
+def no_cycle(candidate: Candidate) -> Finding | None:
+    """Find a chain of `fromJob` that leads back to the job: it would wait for itself for ever."""
+    path = dependencies.cycle(candidate.inputs)
+    if path is None:
+        return None
+    if len(path) == 2:  # noqa: PLR2004 - the job, and itself again
+        message = "spec.model.fromJob names the job itself. Name the job whose output to start from."
+    else:
+        chain = " → ".join(f"{key.kind} {key.name}" for key in path)
+        message = (
+            f"spec.model.fromJob leads back to the job itself: {chain}. Let one of them start from something else."
+        )
+    return Finding(Reason.DEPENDENCY_CYCLE, message, permanent=True)
+
+
+def dependency_is_complete(candidate: Candidate) -> Finding | None:
+    """Find a `fromJob` whose output is not there yet."""
+    source = candidate.spec.model.from_job
+    if source is None:
+        return None
+    found = dependencies.find(candidate.inputs)
+    return Finding(found.reason, found.message) if isinstance(found, dependencies.Missing) else None
+
+
+def adapter_is_used_one_way(candidate: Candidate) -> Finding | None:
+    """Find settings that contradict each other once it is known that the other job made an adapter."""
+    spec, found = candidate.spec, dependencies.find(candidate.inputs)
+    if spec.model.from_job is None or isinstance(found, dependencies.Missing) or found.kind != "adapter":
+        return None
+    if spec.model.from_job.from_adapter == "merge":
+        return None
+    name = f"{spec.model.from_job.kind} {spec.model.from_job.name}"
+    if spec.peft is not None:
+        return _invalid(
+            f"spec.peft: the output of {name} is an adapter and model.fromJob.fromAdapter is continue, so that adapter"
+            " is trained further, with its own settings. Remove peft, or set model.fromJob.fromAdapter: merge to train"
+            " a new adapter on the merged model."
+        )
+    if spec.method == "pretrain":
+        return _invalid(
+            f"spec.model.fromJob: the output of {name} is an adapter, and pretraining trains full weights."
+            " Set model.fromJob.fromAdapter: merge, or use method: sft."
+        )
+    return None
+
+
+def claims_exist(candidate: Candidate) -> Finding | None:
+    """Find an input claim that does not exist; the output claim is made when missing, unless it is an input too."""
+    inputs, spec = candidate.inputs, candidate.spec
+    output = spec.output.claim_name or default_claim_name(inputs.key.kind, inputs.key.name)
+    needed = references.claims(inputs.key, inputs.job, inputs.jobs)
+    if output not in references.input_claims(inputs.key, inputs.job, inputs.jobs):
+        needed -= {output}
+    missing = sorted(needed - inputs.claims.keys())
+    if not missing:
+        return None
+    return Finding(
+        Reason.MISSING_CLAIM,
+        f"{_listed('PersistentVolumeClaim', missing)} in namespace {inputs.key.namespace}. Create it, or name another"
+        " one; the job starts by itself once it is there.",
+    )
+
+
+def config_maps_exist(candidate: Candidate) -> Finding | None:
+    """Find a ConfigMap, or a key of one, that a dataset or volume names and that does not exist."""
+    inputs = candidate.inputs
+    missing = sorted(references.config_maps(inputs.job) - inputs.config_maps.keys())
+    where = f"in namespace {inputs.key.namespace}"
+    if missing:
+        return Finding(
+            Reason.MISSING_CONFIG_MAP,
+            f"{_listed('ConfigMap', missing)} {where}. Create it; the job starts by itself once it is there.",
+        )
+    for name, key in references.config_map_keys(inputs.job):
+        if key not in inputs.config_maps[name]:
+            keys = ", ".join(sorted(inputs.config_maps[name])[:_MOST_ERRORS]) or "none"
+            return Finding(
+                Reason.MISSING_CONFIG_MAP,
+                f"ConfigMap {name} {where} has no key {key}; it has {keys}. Add it; the job then starts by itself.",
+            )
+    return None
+
+
+POLICIES: tuple[Policy, ...] = (
+    one_source_each,
+    accelerator_is_configured,
+    dtype_is_allowed,
+    no_cycle,
+    dependency_is_complete,
+    adapter_is_used_one_way,
+    claims_exist,
+    config_maps_exist,
+)
+
+
+def _invalid(message: str) -> Finding:
+    return Finding(Reason.INVALID_SPEC, message, permanent=True)
+
+
+def _listed(kind: str, names: list[str]) -> str:
+    if len(names) == 1:
+        return f"there is no {kind} {names[0]}"
+    return f"there are no {kind}s {', '.join(names)}"

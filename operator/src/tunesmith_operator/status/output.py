@@ -1,0 +1,59 @@
+"""The record of the output, and how to load it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from tunesmith_api.pod import claim_path
+from tunesmith_api.v1alpha1.status import OutputRecord
+
+if TYPE_CHECKING:
+    from tunesmith_api.progress import SavedOutput
+    from tunesmith_api.run import FrozenRun
+    from tunesmith_api.v1alpha1.status import VolumePath
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def record(run: FrozenRun, saved: SavedOutput) -> OutputRecord | None:
+    """Return the record of a complete run's output; None when what the trainer told can not be true.
+
+    Where the output is follows from the frozen run; of the trainer's word only what must come from it is taken.
+    """
+    base = _base_model(run, saved)
+    if not _DIGEST.fullmatch(saved.digest) or (saved.kind == "adapter" and base is None):
+        return None
+    return OutputRecord(
+        kind=saved.kind,
+        claim=run.output.claim,
+        path=run.output_directory,
+        latest_path=f"{run.output.path}/output",
+        digest=saved.digest,
+        size_bytes=saved.size_bytes,
+        base_model=base,
+        load=_load(claim_path(run.output.claim, run.output_directory), base),
+    )
+
+
+def _base_model(run: FrozenRun, saved: SavedOutput) -> VolumePath | None:
+    """Return the model that an adapter belongs to: the one the run began with, or one merged below the run's folder."""
+    if saved.kind != "adapter":
+        return None
+    told = saved.base_model
+    if told is not None and told.claim == run.output.claim and told.path.startswith(f"{run.directory}/"):
+        return told if ".." not in told.path.split("/") else None
+    return run.model.base
+
+
+def _load(folder: str, base: VolumePath | None) -> str:
+    lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", f"folder = {json.dumps(folder)}"]
+    if base is None:
+        lines.append("model = AutoModelForCausalLM.from_pretrained(folder)")
+    else:
+        lines.insert(0, "from peft import PeftModel")
+        lines.append(f"base = AutoModelForCausalLM.from_pretrained({json.dumps(claim_path(base.claim, base.path))})")
+        lines.append("model = PeftModel.from_pretrained(base, folder)")
+    lines.append("tokenizer = AutoTokenizer.from_pretrained(folder)")
+    return "\n".join(lines)

@@ -1,0 +1,130 @@
+"""What one pass makes of its inputs before it decides: the stored status read back, objects told apart by owner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tunesmith_operator.desired import metadata, references, run_config
+from tunesmith_operator.status import attempts, child, pods, short, stored
+from tunesmith_operator.status.conditions import Stamp
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tunesmith_api.run import FrozenRun
+    from tunesmith_api.v1alpha1.status import Attempt, JobStatus
+    from tunesmith_operator.inputs import Inputs, Object
+    from tunesmith_operator.status.child import Child
+    from tunesmith_operator.status.pods import Pod
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is known about a job.
+
+    Attributes:
+        inputs: What was gathered.
+        uid: UID of the job.
+        stamp: What its next status carries.
+        status: Its status, without what spoke of a former run, and with the child's UID filled in.
+        run: The frozen run; None when there is none, or none that can be read.
+        run_problem: Why the run's ConfigMap can not be read; empty when it can, or is not there.
+        child: PyTorchJob of the newest attempt, when it is the job's own.
+        pods: All pods that carry the name of that PyTorchJob.
+    """
+
+    inputs: Inputs
+    uid: str
+    stamp: Stamp
+    status: JobStatus
+    run: FrozenRun | None
+    run_problem: str
+    child: Child | None
+    pods: tuple[Pod, ...]
+
+    @property
+    def now(self) -> datetime:
+        """The time of the pass."""
+        return self.inputs.now
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The newest attempt, of whichever run."""
+        return attempts.newest(self.status)
+
+    @property
+    def own_pods(self) -> tuple[Pod, ...]:
+        """Pods of the newest attempt: a pod of the same name that another PyTorchJob made is none of them."""
+        attempt = self.attempt
+        return tuple(pod for pod in self.pods if attempt and attempt.child_uid and pod.owner_uid == attempt.child_uid)
+
+    @property
+    def live_pods(self) -> tuple[Pod, ...]:
+        """Pods of the newest attempt's name in which something may still run."""
+        return tuple(pod for pod in self.pods if not pod.terminal)
+
+    def with_status(self, status: JobStatus) -> Situation:
+        """Return the situation with another status."""
+        return replace(self, status=status)
+
+    def strangers(self) -> tuple[Object, ...]:
+        """Return objects of names that the job needs, and that are not its own."""
+        needed = (self.inputs.run_config, self.inputs.child if self.attempt is None else None)
+        return tuple(obj for obj in needed if obj is not None and metadata.owner_uid(obj) != self.uid)
+
+
+def observe(inputs: Inputs) -> Situation:
+    """Return what is known about a job."""
+    meta = inputs.job.get("metadata", {})
+    uid = str(meta.get("uid", ""))
+    stamp = Stamp(inputs.now, int(meta.get("generation") or 0), references.run_id(inputs.job))
+    run, problem = _run(inputs, uid)
+    found = child.read(inputs.child) if inputs.child is not None else None
+    own = found if found is not None and found.owner_uid == uid else None
+    status = _remember(_of_run(stored.read(inputs.job.get("status")), stamp.run_id), own, inputs.now)
+    newest = attempts.newest(status)
+    if own is not None and newest is not None and newest.child_uid != own.uid:
+        own = None  # another PyTorchJob of the attempt's name: the attempt's own is gone
+    return Situation(
+        inputs=inputs,
+        uid=uid,
+        stamp=stamp,
+        status=status.model_copy(update={"model": short.model(inputs.job)}),
+        run=run,
+        run_problem=problem,
+        child=own,
+        pods=tuple(pods.read(pod, inputs.terminations) for pod in inputs.pods),
+    )
+
+
+def _run(inputs: Inputs, uid: str) -> tuple[FrozenRun | None, str]:
+    if inputs.run_config is None or metadata.owner_uid(inputs.run_config) != uid:
+        return None, ""
+    try:
+        return run_config.read(inputs.run_config), ""
+    except run_config.UnreadableRunError as error:
+        return None, str(error)
+
+
+def _of_run(status: JobStatus, run_id: str) -> JobStatus:
+    """Forget what a former run left in the status, but for its attempts: their numbers go on."""
+    if status.run_id in {None, run_id}:
+        return status
+    return type(status)(conditions=status.conditions, attempts=status.attempts)
+
+
+def _remember(status: JobStatus, own: Child | None, now: datetime) -> JobStatus:
+    """Write down the UID of a PyTorchJob that is seen for the first time, and the run that it was made for.
+
+    That is another run than planned when a pass created it, was cut short, and a new runId came in between.
+    """
+    if own is None:
+        return status
+    newest = attempts.newest(status)
+    if newest is None:
+        return attempts.append(status, attempts.adopted(own, now))
+    if newest.child_uid is None and newest.child == own.name:
+        seen = {"child_uid": own.uid, "run_id": own.run_id or newest.run_id}
+        return attempts.replace_newest(status, newest.model_copy(update=seen))
+    return status

@@ -1,0 +1,84 @@
+"""What several steps share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tunesmith_api.meta import State
+from tunesmith_operator.desired.child import KIND
+from tunesmith_operator.inputs import Decision, Delete
+from tunesmith_operator.status import conditions, times
+from tunesmith_operator.status.ending import LOST_SECONDS
+
+if TYPE_CHECKING:
+    from tunesmith_api.meta import Reason
+    from tunesmith_operator.inputs import Create
+    from tunesmith_operator.status.pods import Pod
+    from tunesmith_operator.status.situation import Situation
+
+GIVEN_UP_SECONDS = 300
+"""How long after its grace period a deleted pod of a lost node holds back the next attempt.
+
+Then the fencing token on the output claim alone keeps the two apart: whatever still runs there can not commit.
+"""
+
+
+def going(
+    situation: Situation,
+    state: State,
+    reason: str,
+    message: str,
+    *,
+    actions: tuple[Create | Delete, ...] = (),
+    status_first: bool = False,
+    seconds: float | None = None,
+    poll: tuple[str, str] | None = None,
+) -> Decision:
+    """Return the decision of a job that goes forward or waits."""
+    status = conditions.under_way(situation.status, situation.stamp, state, reason=reason, message=sentence(message))
+    return Decision(status.to_wire(), actions, status_first=status_first, requeue_after=seconds, poll=poll)
+
+
+def waiting(situation: Situation, reason: Reason, message: str, *, seconds: float | None = None) -> Decision:
+    """Return the decision of a job that waits for something outside itself."""
+    return going(situation, State.WAITING, reason.value, message, seconds=seconds)
+
+
+def fail(situation: Situation, reason: str, message: str, *, actions: tuple[Delete, ...] = ()) -> Decision:
+    """Return the decision of a job that failed for good; once a run had started that is final."""
+    status = conditions.failed(situation.status, situation.stamp, reason=reason, message=sentence(message))
+    if status.start_time is not None:
+        status = status.model_copy(update={"completion_time": times.render(situation.now)})
+    linger = LOST_SECONDS if situation.live_pods else None
+    return Decision(status.to_wire(), actions, status_first=bool(actions), requeue_after=linger)
+
+
+def delete_child(situation: Situation) -> tuple[Delete, ...]:
+    """Return what removes the newest attempt's PyTorchJob, if it is there."""
+    child = situation.child
+    return (Delete(KIND, child.name, child.uid),) if child is not None and not child.deleting else ()
+
+
+def held_back(situation: Situation, pods: tuple[Pod, ...]) -> tuple[str, float] | None:
+    """Return which pods hold back the next attempt, for people, and when to look again; None when none does."""
+    holding = [pod for pod in pods if not pod.overdue(situation.now, GIVEN_UP_SECONDS)]
+    if not holding:
+        return None
+    pod = holding[0]
+    more = f" and {len(holding) - 1} more" if len(holding) > 1 else ""
+    if pod.overdue(situation.now, LOST_SECONDS):
+        message = (
+            f"pod {pod.name}{more} was deleted but does not end: node {pod.node or 'unknown'} may be lost. Bring the"
+            f" node back, or once it is off `kubectl delete pod {pod.name} --force --grace-period=0`"
+        )
+        return message, float(LOST_SECONDS)
+    return f"pod {pod.name}{more} is still {'there' if pod.terminal else 'ending'}", 5.0
+
+
+def sentence(text: str) -> str:
+    """Return a text that begins with a capital letter, unless with the name of a field, and ends with a full stop."""
+    text = text.strip()
+    if not text:
+        return text
+    first = text[0].upper() if text.split(maxsplit=1)[0].isalpha() else text[0]
+    return f"{first}{text[1:]}{'' if text[-1] in '.!?…' else '.'}"

@@ -1,0 +1,102 @@
+"""The operator as a process of the bench: started from the sources, measured through /proc and its own metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+METRIC = re.compile(r"^(?P<name>[a-z_]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process has used so far."""
+
+    cpu_seconds: float
+    resident_mib: float
+    peak_mib: float
+
+
+class Operator:
+    """One operator process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, started: float) -> None:
+        self._process = process
+        self._port = port
+        self.started = started
+
+    @classmethod
+    async def start(cls, config: Path, kubeconfig: Path, namespace: str, *, port: int, log: Path) -> Operator:
+        """Start the operator with a configuration file; its log goes to a file."""
+        with log.open("ab") as out:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tunesmith_operator",
+                "--config",
+                str(config),
+                env={**os.environ, "KUBECONFIG": str(kubeconfig), "POD_NAMESPACE": namespace},
+                stdout=out,
+                stderr=out,
+            )
+        return cls(process, port, time.monotonic())
+
+    async def ready(self, seconds: float = 120) -> float:
+        """Wait until /readyz answers 200; return the seconds since the start.
+
+        Raises:
+            TimeoutError: It did not get ready in time, or ended.
+        """
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self._process.returncode is None:
+            if await asyncio.to_thread(self._get, "/readyz") is not None:
+                return time.monotonic() - self.started
+            await asyncio.sleep(0.1)
+        raise TimeoutError(f"the operator was not ready within {seconds:.0f} s (exit code {self._process.returncode})")
+
+    def _get(self, path: str) -> str | None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=10) as answer:
+                return str(answer.read().decode())
+        except (urllib.error.URLError, OSError):
+            return None
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of the samples of a metric whose labels contain the given ones."""
+        text = await asyncio.to_thread(self._get, "/metrics") or ""
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        return sum(
+            float(match["value"])
+            for match in METRIC.finditer(text)
+            if match["name"] == name and all(label in (match["labels"] or "") for label in wanted)
+        )
+
+    def usage(self) -> Usage:
+        """Return processor time and memory of the process."""
+        root = Path(f"/proc/{self._process.pid}")
+        fields = (root / "stat").read_text().rsplit(")", 1)[1].split()
+        memory = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", (root / "status").read_text(), re.MULTILINE))
+        return Usage(
+            cpu_seconds=(int(fields[11]) + int(fields[12])) / CLOCK_TICKS,
+            resident_mib=int(memory["VmRSS"]) / 1024,
+            peak_mib=int(memory["VmHWM"]) / 1024,
+        )
+
+    async def stop(self) -> None:
+        """Ask the process to end, and see to it after 20 seconds."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(self._process.wait(), 20)
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()

@@ -1,0 +1,1 @@
+"""A real single-node Kubernetes for machines without Docker, built from Go modules and Debian packages."""

@@ -1,0 +1,52 @@
+"""What a pass has to fetch, told from raw JSON of any shape."""
+
+from typing import Any
+
+import pytest
+
+from tunesmith_operator.desired import references
+from tunesmith_operator.inputs import JobKey
+
+KEY = JobKey("FineTuneJob", "team", "tiny")
+JOB: dict[str, Any] = {
+    "spec": {
+        "runId": "7",
+        "model": {"fromJob": {"name": "base"}},
+        "datasets": [{"claim": {"name": "a", "path": "x"}}, {"configMap": {"name": "m", "key": "k.txt"}}],
+        "evaluation": {"datasets": [{"claim": {"name": "b", "path": "y"}}]},
+        "podTemplate": {
+            "volumes": [
+                {"name": "v", "persistentVolumeClaim": {"claimName": "c"}},
+                {"name": "w", "configMap": {"name": "n"}},
+            ]
+        },
+    },
+    "status": {"attempts": [{"child": "tiny-ftj-1"}, {"child": "tiny-ftj-2"}]},
+}
+BASE = {"status": {"output": {"claim": "base-ftj", "baseModel": {"claim": "models"}}}}
+
+
+def test_everything_a_job_refers_to() -> None:
+    other = JobKey("FineTuneJob", "team", "base")
+    assert references.run_config(KEY, JOB) == "tiny-ftj-run-7"
+    assert references.child(KEY, JOB) == "tiny-ftj-2"
+    assert references.dependency(KEY, JOB) == other
+    assert references.claims(KEY, JOB, {other: BASE}) == {"a", "b", "c", "base-ftj", "models", "tiny-ftj"}
+    assert references.input_claims(KEY, JOB, {}) == {"a", "b", "c"}
+    assert references.config_maps(JOB) == {"m", "n"}
+    assert references.config_map_keys(JOB) == (("m", "k.txt"),)
+
+
+def test_a_fresh_job_looks_at_its_first_child() -> None:
+    assert references.child(KEY, {"spec": {}}) == "tiny-ftj-1"
+    assert references.run_id({"spec": {}}) == "1"
+
+
+@pytest.mark.parametrize(
+    "junk", [None, "text", 3, [], [None, 1, "x"], {"datasets": {"claim": 1}}, {"model": {"fromJob": []}}]
+)
+def test_junk_refers_to_nothing(junk: Any) -> None:
+    job = {"spec": junk, "status": junk}
+    assert references.claims(KEY, job, {}) == {"tiny-ftj"}
+    assert references.config_maps(job) == frozenset()
+    assert references.dependency(KEY, job) is None

@@ -1,0 +1,36 @@
+"""A small API server in this process, and the operator's client towards it."""
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from api_server import Address, ApiServer, serving
+
+from tunesmith_operator.backoff import Backoff
+from tunesmith_operator.kube import KubeClient
+from tunesmith_operator.ratelimit import TokenBucket
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiServer]:
+    """An API server that serves all kinds the operator touches."""
+    async with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def address(api: ApiServer) -> Address:
+    """Where it is."""
+    return Address(api.url)
+
+
+@pytest.fixture
+async def client(address: Address) -> AsyncIterator[KubeClient]:
+    """The operator's client, impatient enough for tests."""
+    async with aiohttp.ClientSession() as session:
+        yield KubeClient(address, session, TokenBucket(10_000, 10_000), patience=Backoff(first=0.01, limit=0.05))

@@ -1,0 +1,157 @@
+"""What the trainer's tests share: jobs on claims below a temporary folder, and a tiny model, really pretrained."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import pytest
+
+from tunesmith_api.naming import job_class
+from tunesmith_api.profile import AcceleratorProfile
+from tunesmith_api.resolve import resolve
+from tunesmith_api.run import FrozenRun, ResolvedModel
+from tunesmith_api.v1alpha1.model import JobKind
+from tunesmith_api.v1alpha1.status import VolumePath
+from tunesmith_trainer.context import RunContext
+
+# Every attempt to reach the Hub is a fault, and telemetry is one.
+os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
+
+_FOREIGN = "(torch|transformers|trl|peft|accelerate|datasets|tokenizers|multiprocess|dill)"
+PARAGRAPHS = tuple(
+    re.sub(r"\s+", " ", part).strip()
+    for topic in sorted(topics)
+    for part in topics[topic].split("\n\n")
+    if len(part) > 80
+)
+TINY = {
+    "hiddenSize": 32,
+    "intermediateSize": 64,
+    "numHiddenLayers": 2,
+    "numAttentionHeads": 4,
+    "numKeyValueHeads": 2,
+    "maxPositionEmbeddings": 256,
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the training libraries' own deprecations to them; ours stay errors."""
+    for item in items:
+        item.add_marker(pytest.mark.filterwarnings(f"ignore:::{_FOREIGN}"))
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Jobs and their claims below one folder that stands for `/`."""
+
+    root: Path
+
+    def path(self, claim: str, path: str = "") -> Path:
+        return self.root / "tunesmith/claims" / claim / path
+
+    def put(self, name: str, content: Any) -> dict[str, Any]:
+        """Write a file on the claim `data`, rows as JSON lines, and return the dataset that reads it."""
+        path = self.path("data", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = content if isinstance(content, str) else "".join(json.dumps(row) + "\n" for row in content)
+        path.write_text(text, encoding="utf-8")
+        return {"claim": {"name": "data", "path": name}}
+
+    def context(self, name: str, spec: dict[str, Any], model: ResolvedModel | None = None, **more: Any) -> RunContext:
+        """Return the context of a job whose spec is given as a user writes it; the rest is resolved."""
+        kind: JobKind = "AlignmentJob" if spec["method"] == "dpo" else "FineTuneJob"
+        profile = AcceleratorProfile(
+            name="cpu", device="cpu", image="trainer", dtypes=("float32", "bfloat16", "float16")
+        )
+        resolved = model or ResolvedModel()
+        trains_adapter = "peft" in spec or (resolved.adapter is not None and resolved.from_adapter == "continue")
+        parsed = job_class(kind).model_fields["spec"].annotation.model_validate(spec)  # type: ignore[union-attr]  # a pydantic model
+        run = FrozenRun(
+            kind=kind,
+            namespace="lab",
+            name=name,
+            uid=f"uid-{name}",
+            run_id="1",
+            generation=1,
+            spec=resolve(kind, name, parsed, profile, trains_adapter=trains_adapter),
+            model=resolved,
+            profile=profile,
+            operator_version="0",
+        )
+        # Through JSON, as the operator hands it over.
+        frozen = FrozenRun.model_validate_json(json.dumps(run.to_wire()))
+        context = RunContext(frozen, attempt=1, pod_uid="pod", root=self.root, **more)
+        context.run_directory.mkdir(parents=True, exist_ok=True)
+        return context
+
+    def build(self, context: RunContext) -> Any:
+        """Return the plan of a run."""
+        from tunesmith_trainer.methods import METHODS
+
+        return METHODS[context.run.spec.method].build(context)
+
+    def finish(self, context: RunContext, plan: Any, *, train: bool = True) -> ResolvedModel:
+        """Train, save the output, and return it as the model of another job."""
+        from tunesmith_trainer.manifests import seal
+
+        if train:
+            plan.trainer.train()
+        output = context.run_directory / "output"
+        kind = plan.save_output(output)
+        manifest = seal(output, kind, plan.trainer.state.global_step, context)
+        volume = VolumePath(claim=context.run.output.claim, path=context.run.output_directory)
+        if kind == "adapter":
+            return ResolvedModel(base=plan.base_model, adapter=volume, from_adapter="continue", digest=manifest.digest)
+        return ResolvedModel(base=volume, digest=manifest.digest)
+
+
+def pretrain_spec(lab: Lab, **training: Any) -> dict[str, Any]:
+    """Return a job that pretrains a tiny model on the language reference of Python."""
+    return {
+        "method": "pretrain",
+        "model": {"architecture": TINY, "tokenizer": {"train": {"vocabSize": 512}}},
+        "datasets": [lab.put("corpus.txt", "\n\n".join(PARAGRAPHS[:300]))],
+        "training": {"maxLength": 64, "learningRate": 5e-3, "maxSteps": 20, "loggingSteps": 1} | training,
+    }
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lab, ResolvedModel, list[dict[str, Any]]]:
+    """A model that was pretrained for a few steps, and the log of it; made once."""
+    lab = Lab(tmp_path_factory.mktemp("pretrained"))
+    context = lab.context("base", pretrain_spec(lab))
+    plan = lab.build(context)
+    return lab, lab.finish(context, plan), plan.trainer.state.log_history
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """An empty folder for jobs, which train on one thread: tiny tensors are slower on several."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield Lab(tmp_path)
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def base(lab: Lab, pretrained: tuple[Lab, ResolvedModel, Any]) -> ResolvedModel:
+    """The pretrained model, as it lies on its claim in the test's own folder."""
+    source, model, _ = pretrained
+    assert model.base is not None
+    shutil.copytree(source.path(model.base.claim), lab.path(model.base.claim))
+    return model
+
+
+@pytest.fixture
+def model_folder(lab: Lab, base: ResolvedModel) -> Path:
+    """The folder of the pretrained model."""
+    assert base.base is not None
+    return lab.path(base.base.claim, base.base.path)

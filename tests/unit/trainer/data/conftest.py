@@ -1,0 +1,61 @@
+"""What the data tests share: a folder of claims and ConfigMaps, and reading what was put there."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunesmith_api.v1alpha1.jobs import FineTuneJobSpec
+from tunesmith_trainer.data.corpus import Corpora, open_corpora
+from tunesmith_trainer.data.layout import Format
+
+ALL_FORMATS: tuple[Format, ...] = ("preference", "messages", "prompt-completion", "instruction", "text")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Claims and ConfigMaps below one folder, in place of a pod's mounts."""
+
+    root: Path
+
+    def claim_path(self, claim: str, path: str = "") -> Path:
+        return self.root / "claims" / claim / path
+
+    def configmap_path(self, name: str, key: str) -> Path:
+        return self.root / "configmaps" / name / key
+
+    def put(self, name: str, content: Any) -> dict[str, Any]:
+        """Write a file on the claim `data`, rows as JSON, and return the dataset that reads it."""
+        path = self.claim_path("data", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif isinstance(content, str):
+            path.write_text(content, encoding="utf-8")
+        elif name.endswith(".jsonl"):
+            path.write_text("".join(json.dumps(row) + "\n" for row in content), encoding="utf-8")
+        else:
+            path.write_text(json.dumps(content), encoding="utf-8")
+        return {"claim": {"name": "data", "path": name}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+OpenRows = Callable[..., Corpora]
+
+
+@pytest.fixture
+def open_rows(folder: Folder) -> OpenRows:
+    """Open datasets, given as the spec has them."""
+
+    def open_(*datasets: dict[str, Any], accepted: tuple[Format, ...] = ALL_FORMATS, evaluation: Any = None) -> Corpora:
+        spec = {"method": "sft", "model": {"path": {"claim": "models"}}, "datasets": datasets, "evaluation": evaluation}
+        return open_corpora(FineTuneJobSpec.model_validate(spec), folder, accepted)
+
+    return open_

@@ -1,0 +1,109 @@
+"""One training process from its frozen run to its last word."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunesmith_api.exitcodes import ExitCode
+from tunesmith_api.manifest import Manifest
+from tunesmith_api.run import FrozenRun
+
+MakeRun = Callable[..., FrozenRun]
+
+
+def test_the_output_is_whole_linked_and_recorded(pods: Any, work: Any, make_run: MakeRun) -> None:
+    run = make_run(evaluation={"splitRatio": 0.8})
+    pods.write(run)
+    outcome = work(run)
+    assert (outcome.exit_code, outcome.last_step, outcome.total_steps) == (0, 8, 8)
+    context = pods.context(run)
+    output = context.run_directory / "output"
+    manifest = Manifest.model_validate_json((output / "manifest.json").read_bytes())
+    assert {file.path for file in manifest.files} == {p.name for p in output.iterdir()} - {"manifest.json"}
+    assert outcome.output is not None
+    assert outcome.output.path == run.output_directory
+    assert (outcome.output.digest, outcome.output.size_bytes) == (manifest.digest, manifest.size_bytes)
+    link = context.job_directory / "output"
+    assert link.is_symlink()
+    assert not Path(link.readlink()).is_absolute()
+    assert link.resolve() == output.resolve()
+    assert not list(context.run_directory.glob("*.tmp-*"))
+
+
+def test_progress_is_told_without_what_nobody_reads(pods: Any, work: Any, make_run: MakeRun) -> None:
+    run = make_run(evaluation={"splitRatio": 0.8})
+    pods.write(run)
+    metrics = work(run).metrics
+    assert metrics.keys() >= {
+        "loss",
+        "eval_loss",
+        "initial_eval_loss",
+        "learning_rate",
+        "grad_norm",
+        "tokens_per_second",
+    }
+    assert not [
+        name
+        for name in metrics
+        if name.endswith(("_runtime", "_per_second", "_preparation_time")) and "tokens" not in name
+    ]
+    assert not metrics.keys() & {"epoch", "total_flos", "train_loss"}
+
+
+def test_the_time_spent_is_split(pods: Any, work: Any, make_run: MakeRun) -> None:
+    run = make_run(evaluation={"splitRatio": 0.8}, training={"maxSteps": 40})
+    pods.write(run)
+    seconds = work(run).seconds
+    assert min(seconds.initialising, seconds.training, seconds.checkpointing, seconds.evaluating) > 0
+
+
+def test_a_data_error_names_the_row_and_shows_no_traceback(pods: Any, work: Any, make_run: MakeRun) -> None:
+    run = make_run(datasets=[{"configMap": {"name": "text", "key": "train.jsonl"}}])
+    pods.write(run)
+    rows = [{"text": "The bridge was built."}, {"txt": "The mill was lost."}]
+    file = pods.context(run).configmap_path("text", "train.jsonl")
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outcome = work(run)
+    assert (outcome.exit_code, outcome.reason) == (ExitCode.DATA_ERROR, "DataError")
+    assert "train.jsonl" in outcome.message
+    assert "2" in outcome.message
+    assert "Traceback" not in outcome.message
+
+
+def test_an_output_that_an_earlier_attempt_finished_is_taken_as_it_is(pods: Any, work: Any, make_run: MakeRun) -> None:
+    run = make_run(evaluation={"splitRatio": 0.8})
+    pods.write(run)
+    first = work(run)
+    (pods.context(run).job_directory / "output").unlink()
+    second = work(run, attempt=2)
+    assert second.output == first.output
+    assert (second.last_step, second.world_size) == (8, 1)
+    assert second.metrics.items() <= first.metrics.items()
+    assert second.metrics.keys() == {"eval_loss", "initial_eval_loss"}
+    assert (pods.context(run).job_directory / "output").is_symlink()
+
+
+def test_a_damaged_output_is_written_again(pods: Any, work: Any, make_run: MakeRun) -> None:
+    run = make_run()
+    pods.write(run)
+    first = work(run)
+    (work.folder(run) / "output/model.safetensors").write_bytes(b"cut short")
+    second = work(run, attempt=2)
+    assert second.exit_code == ExitCode.SUCCESS
+    assert second.output.size_bytes == pytest.approx(first.output.size_bytes, rel=0.1)
+    assert (work.folder(run) / "output/model.safetensors").stat().st_size > 100
+
+
+def test_losses_that_are_no_numbers_are_told_in_the_log_and_the_record(pods: Any, make_run: MakeRun) -> None:
+    from tunesmith_trainer.callbacks.progress import told_figures
+    from tunesmith_trainer.outputs import RECORD_FILE, write_record
+
+    assert told_figures({"loss": float("nan"), "grad_norm": 1.5, "epoch": 1.0}).keys() == {"loss", "grad_norm"}
+    context = pods.context(make_run())
+    context.run_directory.mkdir(parents=True)
+    write_record(context.run_directory, context, {"metrics": [{"loss": float("nan")}, {"loss": float("inf")}]})
+    record = json.loads((context.run_directory / RECORD_FILE).read_text(), parse_constant=pytest.fail)
+    assert record["metrics"] == [{"loss": "nan"}, {"loss": "inf"}]

@@ -1,0 +1,65 @@
+"""Two processes train what one does: the same rows in each step, the same loss, whatever each one's share weighs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Of very different length, so that an average of averages would show.
+ROWS = [{"prompt": f"{a}=", "completion": " one" * (1 + 7 * (a % 4))} for a in range(48)]
+PAIRS = [{"prompt": f"{a}=", "chosen": " one" * (1 + a % 5), "rejected": " two"} for a in range(48)]
+TEXT = "\n\n".join(f"Paragraph {number} tells the number {number} and nothing else." for number in range(80))
+FROM_BASE = {"model": {"fromJob": {"name": "base"}}}
+LORA = {"peft": {"lora": {"r": 4}}}
+
+
+def specs(lab: Any, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        "sft": {"method": "sft", "datasets": [lab.put("rows.jsonl", ROWS)]} | FROM_BASE,
+        "lora": {"method": "sft", "datasets": [lab.put("rows.jsonl", ROWS)]} | FROM_BASE | LORA,
+        "dpo": {"method": "dpo", "datasets": [lab.put("pairs.jsonl", PAIRS)]} | FROM_BASE,
+        "pretrain": {"method": "pretrain", "model": model, "datasets": [lab.put("text.txt", TEXT)]},
+    }
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(lab: Any, base: Any, tmp_path: Path) -> None:
+    architecture = {"hiddenSize": 16, "intermediateSize": 32, "numHiddenLayers": 1, "numAttentionHeads": 2}
+    model = {"architecture": architecture, "tokenizer": {"train": {"vocabSize": 300}}}
+    training = {"maxLength": 64, "maxSteps": 5, "loggingSteps": 1, "learningRate": 1e-2}
+    files, alone = [], {}
+    for name, spec in specs(lab, model).items():
+        source = None if name == "pretrain" else base
+        whole = training | {"perDeviceTrainBatchSize": 8, "gradientAccumulationSteps": 2}
+        trainer = lab.build(lab.context(f"{name}-1", spec | {"training": whole}, source)).trainer
+        trainer.train()
+        alone[name] = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        halves = training | {"perDeviceTrainBatchSize": 4, "gradientAccumulationSteps": 2}
+        together = lab.context(f"{name}-2", spec | {"training": halves, "numProcPerNode": 2}, source)
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps(together.run.to_wire()))
+    launch(lab.root, files)
+    for file in files:
+        losses = json.loads(file.with_suffix(".losses").read_text())
+        assert losses == pytest.approx(alone[file.stem], abs=2e-4), file.stem
+        assert losses[-1] < losses[0]
+
+
+def launch(root: Path, files: list[Path]) -> None:
+    """Run the script in two processes; it says itself what went wrong."""
+    script = Path(__file__).with_name("two_processes.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    ended = subprocess.run(
+        [*command, str(root), *map(str, files)],
+        env=environment,
+        timeout=240,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-4000:]

@@ -1,0 +1,101 @@
+"""Tells steps, figures and heartbeats, and logs a line a person can read."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+from typing_extensions import override
+
+from tunesmith_trainer.exchange import now
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+    from tunesmith_trainer.reporter import Reporter
+
+_SHOWN = ("loss", "eval_loss", "learning_rate", "grad_norm", "tokens_per_second")
+# Of the Trainer's figures, those that say nothing about the model, or what progress has fields of its own for.
+_UNTOLD = frozenset({"epoch", "total_flos", "train_loss"})
+_UNTOLD_ENDS = ("_runtime", "_per_second", "_preparation_time")
+_TOKENS = "num_tokens"
+_log = logging.getLogger(__name__)
+
+
+def told_figures(logs: dict[str, Any]) -> dict[str, float]:
+    """Return the figures that a reader of the job's status can use."""
+    return {
+        name: float(value)
+        for name, value in logs.items()
+        if isinstance(value, int | float) and name not in _UNTOLD and not name.endswith(_UNTOLD_ENDS)
+    }
+
+
+class ProgressCallback(TrainerCallback):
+    """Feeds the reporter."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._trains = False
+        self._counted: tuple[float, float] | None = None
+
+    @override
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._reporter.set(current_step=state.global_step, total_steps=state.max_steps, epoch=state.epoch or 0.0)
+
+    @override
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._reporter.beat()
+
+    @override
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._reporter.beat()
+
+    @override
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._reporter.beat()
+
+    @override
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if not self._trains:
+            # Up to the end of the first step counts as start-up: it compiles, allocates and fills caches.
+            self._trains = True
+            self._reporter.enter("training", "training")
+        self._reporter.step(state.global_step, state.max_steps, state.epoch or 0.0)
+
+    @override
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        figures = told_figures(logs or {})
+        figures |= self._token_rate(figures)
+        self._reporter.metrics(figures)
+        if state.is_world_process_zero:
+            _write(state, figures)
+
+    def _token_rate(self, figures: dict[str, float]) -> dict[str, float]:
+        """Return the tokens per second since the last log, where the method counts them."""
+        if _TOKENS not in figures:
+            return {}
+        before, self._counted = self._counted, (now(), figures[_TOKENS])
+        if before is None or self._counted[1] <= before[1] or self._counted[0] <= before[0]:
+            return {}
+        return {"tokens_per_second": (self._counted[1] - before[1]) / (self._counted[0] - before[0])}
+
+
+def _write(state: TrainerState, figures: dict[str, float]) -> None:
+    shown = ", ".join(f"{name} {figures[name]:.4g}" for name in _SHOWN if name in figures)
+    if shown:
+        _log.info("step %d/%d: %s", state.global_step, state.max_steps, shown)
+    strange = [name for name, value in figures.items() if not math.isfinite(value)]
+    if strange:
+        _log.warning("step %d: %s is not a finite number: training may have diverged", state.global_step, strange)

@@ -1,0 +1,74 @@
+"""SIGTERM on any node: all ranks agree, save the step they are at and end."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+from typing_extensions import override
+
+from tunesmith_trainer.collectives import any_rank
+
+if TYPE_CHECKING:
+    from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
+
+    from tunesmith_trainer.exchange import Exchange
+
+_log = logging.getLogger(__name__)
+
+
+class EvaluationStopped(Exception):  # noqa: N818 - an order, not an error
+    """Told to stop while evaluating between two steps: there is no step's end to wait for."""
+
+
+class StopCallback(TrainerCallback):
+    """Looks for the order to stop after every step, and after every batch of an evaluation between steps.
+
+    Transformers' own `enable_jit_checkpoint` saves on the rank that got the signal alone, and hangs the others.
+
+    Attributes:
+        stopped: Whether training was stopped before its last step.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._trains = False
+        self.stopped = False
+
+    @override
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._trains = True
+
+    @override
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._trains = False
+
+    @override
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step < state.max_steps and self._ordered(state):
+            control.should_save = True
+            control.should_evaluate = False
+            control.should_training_stop = True
+
+    @override
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self._trains and self._ordered(state):
+            raise EvaluationStopped
+
+    def _ordered(self, state: TrainerState) -> bool:
+        self.stopped = any_rank(self._exchange.stop_ordered)
+        if self.stopped and state.is_world_process_zero:
+            _log.info("told to stop: saving step %d", state.global_step)
+        return self.stopped
+
+
+def train(trainer: Trainer, resumed: str | None) -> None:
+    """Train to the last step, or to where the run was told to stop, and save there."""
+    try:
+        trainer.train(resume_from_checkpoint=resumed)
+    except EvaluationStopped:
+        trainer._save_checkpoint(trainer.model, trial=None)  # noqa: SLF001 - the Trainer saves inside of its loop alone
+        trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)

@@ -1,0 +1,74 @@
+"""The few things processes agree on, over a group of their own on the CPU so that no device is waited for."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from tunesmith_trainer.errors import WorldSizeMismatch
+
+
+def barrier() -> None:
+    """Wait for every rank; nothing to do when there is one."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.barrier(group=_group())
+
+
+def any_rank(flag: bool) -> bool:
+    """Return on every rank whether the flag is set on any."""
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return flag
+    value = torch.tensor(int(flag))
+    dist.all_reduce(value, op=dist.ReduceOp.MAX, group=_group())
+    return bool(value.item())
+
+
+def mean(value: float) -> float:
+    """Return on every rank the mean of a figure over all ranks."""
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return value
+    total = torch.tensor(value, dtype=torch.float64)
+    dist.all_reduce(total, group=_group())
+    return float(total.item() / dist.get_world_size())
+
+
+def from_first(value: Any) -> Any:
+    """Return rank 0's value on every rank."""
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0, group=_group())
+    return box[0]
+
+
+def require_world_size(wanted: int) -> int:
+    """Return the number of processes that really came together.
+
+    Raises:
+        WorldSizeMismatch: It is not the wanted one.
+    """
+    import torch.distributed as dist
+
+    real = dist.get_world_size() if dist.is_initialized() else 1
+    if real != wanted:
+        raise WorldSizeMismatch(
+            f"{real} processes came together, spec.numNodes × spec.numProcPerNode is {wanted}: nothing was trained"
+        )
+    return real
+
+
+@functools.lru_cache(maxsize=1)
+def _group() -> Any:
+    import torch.distributed as dist
+
+    return dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")

@@ -1,0 +1,1 @@
+"""From files on claims and in ConfigMaps to token ids: sources → raw rows → rows in TRL's shapes → token ids."""

@@ -1,0 +1,194 @@
+"""The rows of a list of datasets, read anew on every pass, and what was found in them."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tunesmith_trainer.data.layout import Format, Layout, find_layout
+from tunesmith_trainer.data.readers import read_file
+from tunesmith_trainer.data.rows import Row, is_chat, make_row
+from tunesmith_trainer.data.sources import Mounts, SourceFile, digest_of, source_files
+from tunesmith_trainer.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from tunesmith_api.v1alpha1.datasets import Dataset
+    from tunesmith_api.v1alpha1.jobs import JobSpec
+    from tunesmith_trainer.data.readers import RawRow
+
+
+@dataclass(frozen=True)
+class Source:
+    """One dataset of the spec with its files and the layout of its rows.
+
+    Attributes:
+        field: Path of the dataset in the spec, for messages.
+        dataset: The dataset of the spec.
+        files: Its files, in reading order.
+        layout: How its rows are read.
+        chat: Whether its first row holds messages.
+        unused: Columns of the first row that are not read.
+    """
+
+    field: str
+    dataset: Dataset
+    files: tuple[SourceFile, ...]
+    layout: Layout
+    chat: bool
+    unused: tuple[str, ...]
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows, at most `maxSamples` of them.
+
+        Raises:
+            DataError: A file or a row is not what it should be.
+        """
+        for raw in itertools.islice(_raw_rows(self.files), self.dataset.max_samples):
+            row = make_row(raw, self.layout)
+            if is_chat(row) != self.chat:
+                kinds = ("text", "messages")
+                raise raw.error(
+                    f"the row holds {kinds[not self.chat]} and the first row of {self.field} {kinds[self.chat]}",
+                    "make all rows of a dataset alike",
+                )
+            yield row
+
+    def report(self) -> dict[str, Any]:
+        """Return what was found, for the run's record."""
+        return {
+            "field": self.field,
+            "files": [file.name for file in self.files],
+            "format": self.layout.format,
+            "columns": list(self.layout.used_columns),
+            "unusedColumns": list(self.unused),
+            "chat": self.chat,
+        }
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Rows of several sources in order; every pass reads the files again, so that none of it stays in memory.
+
+    Attributes:
+        sources: Where the rows come from.
+        kept: Which rows count, when some are held out; None means all.
+    """
+
+    sources: tuple[Source, ...]
+    kept: NDArray[np.bool_] | None = field(default=None, repr=False)
+
+    @property
+    def chat(self) -> bool:
+        """Whether any source holds messages, which need a chat template."""
+        return any(source.chat for source in self.sources)
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield the rows."""
+        return (row for _, row in self.with_sources())
+
+    def with_sources(self) -> Iterator[tuple[Source, Row]]:
+        """Yield the rows with the source of each."""
+        number = itertools.count()
+        for source in self.sources:
+            for row in source.rows():
+                place = next(number)
+                if self.kept is None or self.kept[place]:
+                    yield source, row
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """The rows to train on and to evaluate on.
+
+    Attributes:
+        train: The rows to train on.
+        evaluation: The held-out rows, None without evaluation.
+        digest: `sha256:` over the data and over how it is read.
+        report: What was found, for the run's record.
+    """
+
+    train: Corpus
+    evaluation: Corpus | None
+    digest: str
+    report: dict[str, Any]
+
+    @property
+    def chat(self) -> bool:
+        """Whether any source holds messages, which need a chat template."""
+        return self.train.chat or (self.evaluation is not None and self.evaluation.chat)
+
+
+def open_corpora(spec: JobSpec, mounts: Mounts, accepted: tuple[Format, ...]) -> Corpora:
+    """Return the rows that a spec names, with the first row of each dataset looked at.
+
+    Args:
+        spec: The resolved spec.
+        mounts: Where claims and ConfigMaps are.
+        accepted: The formats that the method trains on.
+
+    Raises:
+        DataError: Data is missing or not what it should be.
+        InvalidSpec: The spec asks for something the data can not be read by.
+    """
+    train = Corpus(_open_all(spec.datasets, mounts, accepted, "spec.datasets"))
+    evaluation = spec.evaluation
+    held_out: Corpus | None = None
+    split = ""
+    if evaluation is not None and evaluation.datasets is not None:
+        held_out = Corpus(_open_all(evaluation.datasets, mounts, accepted, "spec.evaluation.datasets"))
+    elif evaluation is not None and evaluation.split_ratio is not None:
+        split = f"split {evaluation.split_ratio} {spec.training.seed}"
+        train, held_out = split_corpus(train, evaluation.split_ratio, spec.training.seed)
+    sources = train.sources if held_out is None or split else train.sources + held_out.sources
+    return Corpora(
+        train=train,
+        evaluation=held_out,
+        digest=digest_of([(source.dataset, source.files) for source in sources], split),
+        report={"sources": [source.report() for source in sources]},
+    )
+
+
+def split_corpus(corpus: Corpus, ratio: float, seed: int) -> tuple[Corpus, Corpus]:
+    """Return a share of the rows and the rest, drawn by a seed: the same on every process and attempt.
+
+    Args:
+        corpus: The rows to split; they are counted first.
+        ratio: Share of the rows in the first part.
+        seed: Seed of the draw.
+
+    Raises:
+        DataError: There are fewer than two rows.
+    """
+    count = sum(1 for _ in corpus)
+    if count < 2:  # noqa: PLR2004 - a row for each side
+        raise DataError(f"spec.evaluation.splitRatio needs at least 2 rows and the datasets have {count}; add rows")
+    first = min(max(round(count * ratio), 1), count - 1)
+    kept = np.zeros(count, dtype=np.bool_)
+    kept[np.random.default_rng(seed).permutation(count)[:first]] = True
+    return Corpus(corpus.sources, kept), Corpus(corpus.sources, ~kept)
+
+
+def _open_all(
+    datasets: tuple[Dataset, ...], mounts: Mounts, accepted: tuple[Format, ...], field_: str
+) -> tuple[Source, ...]:
+    return tuple(_open(dataset, mounts, accepted, f"{field_}[{place}]") for place, dataset in enumerate(datasets))
+
+
+def _open(dataset: Dataset, mounts: Mounts, accepted: tuple[Format, ...], field_: str) -> Source:
+    files = source_files(dataset, mounts)
+    first = next(_raw_rows(files))
+    layout = find_layout(dataset, first, accepted, field_)
+    chat = is_chat(make_row(first, layout))
+    unused = tuple(name for name in first.values if name not in layout.used_columns)
+    return Source(field_, dataset, files, layout, chat, unused)
+
+
+def _raw_rows(files: tuple[SourceFile, ...]) -> Iterator[RawRow]:
+    return itertools.chain.from_iterable(map(read_file, files))

@@ -1,0 +1,142 @@
+"""Raw rows of a file, one at a time, with errors that name file and line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tunesmith_trainer.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tunesmith_trainer.data.sources import SourceFile
+
+_BYTE_ORDER_MARK = "\ufeff"
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """One row as the file has it.
+
+    Attributes:
+        file: The file's name for messages.
+        position: Where in the file, such as `line 17`.
+        values: The columns.
+    """
+
+    file: str
+    position: str
+    values: dict[str, Any]
+
+    def error(self, problem: str, remedy: str) -> DataError:
+        """Return the error that this row is wrong."""
+        return DataError(f"{self.file}, {self.position}: {problem}; {remedy}")
+
+
+def read_file(file: SourceFile) -> Iterator[RawRow]:
+    """Yield the rows of a file: paragraphs of `.txt`, objects of `.json` and `.jsonl`.
+
+    Raises:
+        DataError: The file is not what its ending says, or it has no row.
+    """
+    empty = True
+    for row in _READERS[file.suffix](file):
+        empty = False
+        yield row
+    if empty:
+        raise DataError(f"{file.name} has no row; fill it or take it out of the dataset")
+
+
+def _lines(file: SourceFile) -> Iterator[tuple[int, str]]:
+    with file.path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{file.name}, line {number}: byte {error.start + 1} of the line is not UTF-8;"
+                    " convert the file to UTF-8"
+                ) from error
+            yield number, text.removeprefix(_BYTE_ORDER_MARK) if number == 1 else text
+
+
+def _read_text(file: SourceFile) -> Iterator[RawRow]:
+    paragraph: list[str] = []
+    start = 0
+    for number, line in _lines(file):
+        if line.strip():
+            start = start if paragraph else number
+            paragraph.append(line)
+        elif paragraph:
+            yield _paragraph(file, start, paragraph)
+            paragraph = []
+    if paragraph:
+        yield _paragraph(file, start, paragraph)
+
+
+def _paragraph(file: SourceFile, start: int, lines: list[str]) -> RawRow:
+    return RawRow(file.name, f"line {start}", {"text": "".join(lines).strip()})
+
+
+def _read_json_lines(file: SourceFile) -> Iterator[RawRow]:
+    for number, line in _lines(file):
+        if line.strip():
+            yield _object(file, f"line {number}", _parse_line(file, number, line))
+
+
+def _parse_line(file: SourceFile, number: int, line: str) -> object:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        whole_array = number == 1 and line.lstrip().startswith("[")
+        remedy = "rename a file that is one JSON array to .json" if whole_array else "write one JSON object per line"
+        raise DataError(f"{file.name}, line {number}: not valid JSON ({_reason(error)}); {remedy}") from error
+
+
+def _read_json(file: SourceFile) -> Iterator[RawRow]:
+    text = "".join(line for _, line in _lines(file))
+    try:
+        rows = json.loads(text) if text.strip() else []
+    except ValueError as error:
+        several = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
+        remedy = "rename a file with one object per line to .jsonl" if several else "correct it there"
+        raise DataError(f"{file.name}: not valid JSON ({_reason(error)}); {remedy}") from error
+    if not isinstance(rows, list):
+        raise DataError(
+            f"{file.name}: the top level is {describe(rows)}, not an array;"
+            " write [ {...}, {...} ], or one object per line in a .jsonl file"
+        )
+    for number, row in enumerate(rows, start=1):
+        yield _object(file, f"row {number}", row)
+
+
+def _object(file: SourceFile, position: str, value: object) -> RawRow:
+    if not isinstance(value, dict):
+        raise DataError(f"{file.name}, {position}: {describe(value)}, not an object; write a row as {{...}}")
+    return RawRow(file.name, position, value)
+
+
+def _reason(error: ValueError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        place = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        # Some of the decoder's messages end in "at", others do not.
+        return f"{error.msg.removesuffix(' at')} at {place}"
+    return str(error)
+
+
+def describe(value: object) -> str:
+    """Return what a JSON value is, in the words of JSON."""
+    names: tuple[tuple[type, str], ...] = (
+        (bool, "a boolean"),
+        (str, "a string"),
+        (int, "a number"),
+        (float, "a number"),
+        (list, "an array"),
+        (dict, "an object"),
+    )
+    return next((name for kind, name in names if isinstance(value, kind)), "null")
+
+
+_READERS = {".txt": _read_text, ".json": _read_json, ".jsonl": _read_json_lines}

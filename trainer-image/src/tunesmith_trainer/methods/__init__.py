@@ -1,0 +1,27 @@
+"""The training methods, one file each; they do not know each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from tunesmith_trainer.methods import dpo, pretrain, sft
+
+if TYPE_CHECKING:
+    from tunesmith_trainer.context import RunContext
+    from tunesmith_trainer.methods.plan import TrainingPlan
+
+
+class Method(Protocol):
+    """What every module of a method offers."""
+
+    def build(self, context: RunContext) -> TrainingPlan:
+        """Return a trainer that is ready to train.
+
+        Raises:
+            DataError: The data is missing or not what it should be.
+            ModelNotFound: The model is missing or not whole.
+            InvalidSpec: The spec asks for something that can not be done.
+        """
+
+
+METHODS: dict[str, Method] = {"pretrain": pretrain, "sft": sft, "dpo": dpo}

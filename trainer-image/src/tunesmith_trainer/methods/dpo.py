@@ -1,0 +1,90 @@
+"""Direct preference optimisation, with trl.DPOTrainer."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from tunesmith_api.v1alpha1.methods import Dpo
+from tunesmith_trainer.data.corpus import open_corpora
+from tunesmith_trainer.data.encode import Counts, Encoder, encode_preferences, require_rows
+from tunesmith_trainer.data.tables import make_table
+from tunesmith_trainer.methods.arguments import common_arguments, method_block
+from tunesmith_trainer.methods.plan import TrainingPlan
+from tunesmith_trainer.models.head import use_plain_head
+from tunesmith_trainer.models.lora import restore_dropout
+from tunesmith_trainer.models.prepare import plan_model
+from tunesmith_trainer.models.tokenizers import ensure_chat_template
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from tunesmith_trainer.context import RunContext
+    from tunesmith_trainer.data.corpus import Corpus
+
+
+def build(context: RunContext) -> TrainingPlan:
+    """Return a trainer that is ready to train; see `methods.Method`."""
+    from trl import DPOConfig
+
+    from tunesmith_trainer.methods.preference_trainer import PreparedDPOTrainer
+
+    spec = context.run.spec
+    corpora = open_corpora(spec, context, ("preference",))
+    arguments = DPOConfig(**common_arguments(context), **_loss(method_block(context, Dpo)))
+    source = plan_model(context, arguments)
+    tokenizer = source.tokenizer((), arguments)
+    given_template = corpora.chat and ensure_chat_template(tokenizer)
+    encoder = Encoder(tokenizer, spec.training.max_length)
+    train, report = _table(corpora.train, encoder, "train on")
+    held_out, held_out_report = (
+        _table(corpora.evaluation, encoder, "evaluate on") if corpora.evaluation else (None, None)
+    )
+    prepared = source.load(tokenizer)
+    trainer = PreparedDPOTrainer(
+        model=prepared.model,
+        # TRL would load its own from the path in the config, which is not what is trained when that is a merge.
+        ref_model=None if source.trains_adapter else copy.deepcopy(prepared.model).eval(),
+        args=arguments,
+        train_dataset=train,
+        eval_dataset=held_out,
+        processing_class=tokenizer,
+        peft_config=prepared.adapter,
+    )
+    if source.lora is not None:
+        restore_dropout(trainer.model, source.lora.lora_dropout)
+    use_plain_head(trainer)
+    return TrainingPlan(
+        trainer=trainer,
+        output=prepared.output,
+        evaluates=held_out is not None,
+        data_digest=corpora.digest,
+        data_report=corpora.report
+        | {"train": report, "evaluation": held_out_report, "chatTemplateGiven": given_template},
+    )
+
+
+def _loss(dpo: Dpo) -> dict[str, Any]:
+    """Return beta and the loss; TRL's `sigmoid` loss ignores label smoothing.
+
+    Conservative DPO is -(1 - e) log s(x) - e log s(-x), where TRL's `robust` is
+    (-(1 - e) log s(x) + e log s(-x)) / (1 - 2 e) and `sigmoid` is -log s(x). As log s(x) - log s(-x) = x, it is
+    2 (1 - e) times `sigmoid` less (1 - 2 e) times `robust`.
+    """
+    share = dpo.label_smoothing
+    if share == 0:
+        return {"beta": dpo.beta, "loss_type": ["sigmoid"]}
+    return {
+        "beta": dpo.beta,
+        "label_smoothing": share,
+        "loss_type": ["sigmoid", "robust"],
+        "loss_weights": [2 * (1 - share), -(1 - 2 * share)],
+    }
+
+
+def _table(corpus: Corpus, encoder: Encoder, what: str) -> tuple[Dataset, dict[str, Any]]:
+    """Return the rows as token ids of prompt and answers, and what became of them."""
+    counts = Counts()
+    table = make_table(encode_preferences(corpus, encoder, counts), ("prompt_ids", "chosen_ids", "rejected_ids"))
+    require_rows(counts, encoder.max_length, what)
+    return table, counts.report()

@@ -1,0 +1,50 @@
+"""What a method hands over to be run: a trainer that is ready, and what the rest has to know about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import Trainer
+
+    from tunesmith_api.v1alpha1.status import VolumePath
+    from tunesmith_trainer.models.output import OutputWriter
+
+ArtifactKind = Literal["model", "adapter"]
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A run, ready to start.
+
+    Attributes:
+        trainer: The trainer, with model and data.
+        output: What writes the trained model or adapter.
+        evaluates: Whether there are held-out rows.
+        data_digest: `sha256:` over the data and over how it is read.
+        data_report: What was found in the data, and what became of its rows.
+    """
+
+    trainer: Trainer
+    output: OutputWriter
+    evaluates: bool
+    data_digest: str
+    data_report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def base_model(self) -> VolumePath | None:
+        """The model that a trained adapter belongs to, None for a whole model."""
+        return self.output.base_model
+
+    def save_output(self, directory: Path) -> ArtifactKind:
+        """Write the trained model or adapter, its tokenizer, chat template and generation config.
+
+        Every rank calls it at the same step; rank 0 writes.
+
+        Args:
+            directory: An empty folder.
+        """
+        return self.output.save(self.trainer, directory)

@@ -1,0 +1,19 @@
+"""trl.DPOTrainer on rows that are token ids already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trl import DPOTrainer
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class PreparedDPOTrainer(DPOTrainer):
+    """A DPOTrainer that leaves its rows as they are; TRL 1.16 can be told so by overriding alone."""
+
+    @override
+    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+        return dataset

@@ -1,0 +1,1 @@
+"""Models, adapters and tokenizers: from a folder, from an earlier job, or new."""

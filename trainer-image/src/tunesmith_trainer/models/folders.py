@@ -1,0 +1,98 @@
+"""Model and adapter folders on claims: named, looked through and checked before anything is loaded from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tunesmith_api.manifest import MANIFEST_FILE
+from tunesmith_api.pod import claim_path
+from tunesmith_trainer.errors import ModelNotFound
+from tunesmith_trainer.manifests import damage, read_manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tunesmith_api.v1alpha1.status import VolumePath
+    from tunesmith_trainer.data.sources import Mounts
+
+MODEL_CONFIG = "config.json"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_MODEL_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder on a claim.
+
+    Attributes:
+        volume: Claim and path.
+        path: Where it is mounted.
+        role: What it is to the job, for messages, such as `the base model`.
+    """
+
+    volume: VolumePath
+    path: Path
+    role: str
+
+    @classmethod
+    def find(cls, volume: VolumePath, mounts: Mounts, role: str) -> Folder:
+        """Return the folder at a place.
+
+        Raises:
+            ModelNotFound: There is none.
+        """
+        folder = cls(volume, mounts.claim_path(volume.claim, volume.path), role)
+        if not folder.path.is_dir():
+            raise ModelNotFound(
+                f"{folder.name} does not exist; correct the path or copy the model there with save_pretrained"
+            )
+        return folder
+
+    @property
+    def name(self) -> str:
+        """The folder as the user knows it."""
+        return f"{self.role} (claim {self.volume.claim}, path {self.volume.path or '/'})"
+
+    @property
+    def pod_path(self) -> str:
+        """The folder's path in every pod of the job, which is what an adapter's config names as its base."""
+        return claim_path(self.volume.claim, self.volume.path)
+
+    def require_model(self) -> None:
+        """Refuse a folder without a model.
+
+        Raises:
+            ModelNotFound: A file is missing.
+        """
+        if (self.path / ADAPTER_CONFIG).is_file() and not (self.path / MODEL_CONFIG).is_file():
+            raise ModelNotFound(f"{self.name} is an adapter; use model.fromJob, or the folder of its base model")
+        self._require((MODEL_CONFIG,), "it is no model folder as save_pretrained writes it")
+        self._require(_MODEL_WEIGHTS, "save the weights as safetensors, with save_pretrained")
+
+    def require_adapter(self) -> None:
+        """Refuse a folder without an adapter.
+
+        Raises:
+            ModelNotFound: A file is missing.
+        """
+        self._require((ADAPTER_CONFIG,), "it is no adapter folder as peft writes it")
+        self._require((ADAPTER_WEIGHTS,), "save the adapter as safetensors, with save_pretrained")
+
+    def _require(self, names: tuple[str, ...], remedy: str) -> None:
+        if not any((self.path / name).is_file() for name in names):
+            raise ModelNotFound(f"{self.name} has no {' or '.join(names)}; {remedy}")
+
+    def change_since(self, digest: str) -> str | None:
+        """Return what has changed in an earlier job's output since it was Complete, None when nothing has.
+
+        Args:
+            digest: Digest of the manifest, as the operator was told then.
+        """
+        manifest = read_manifest(self.path)
+        if manifest is None:
+            return f"it has no readable {MANIFEST_FILE}"
+        if manifest.digest != digest:
+            return f"it has the digest {manifest.digest}, not {digest}"
+        return damage(self.path, manifest)

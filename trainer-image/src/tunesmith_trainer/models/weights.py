@@ -1,0 +1,119 @@
+"""Weights: loaded from a folder, or random for a new architecture."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
+from tunesmith_trainer.models.tokenizers import first_line, stop_token_ids
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from tunesmith_api.v1alpha1.model import Architecture
+    from tunesmith_trainer.models.folders import Folder
+
+_LOG = logging.getLogger(__name__)
+_ATTENTION = "sdpa"
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """Return torch's type for the name of a precision, as the spec has it."""
+    import torch
+
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def load_weights(folder: Folder, dtype: str) -> PreTrainedModel:
+    """Return the causal language model of a folder; no code from the folder is run.
+
+    Args:
+        folder: A model folder as `save_pretrained` writes it.
+        dtype: Precision to hold the weights in.
+
+    Raises:
+        ModelNotFound: It is not whole, or not a causal language model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    folder.require_model()
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder.path,
+            dtype=torch_dtype(dtype),
+            attn_implementation=_ATTENTION,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    # What a damaged folder raises is the business of three libraries; a fault of ours would show with any model.
+    except Exception as error:
+        raise ModelNotFound(f"{folder.name} can not be loaded: {first_line(error)}") from error
+    _require_whole(folder, info)
+    return model
+
+
+def _require_whole(folder: Folder, info: dict[str, Any]) -> None:
+    """Refuse a model of which transformers made up weights: it only warns about them."""
+    lacking = sorted(info["missing_keys"]) + sorted(str(key) for key in info.get("mismatched_keys", ()))
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise ModelNotFound(f"{folder.name} lacks the weights {lacking[0]}{more}; copy the whole folder")
+    if info["unexpected_keys"]:
+        _LOG.warning("%s has weights that its config does not know: %s", folder.name, sorted(info["unexpected_keys"]))
+
+
+def new_weights(architecture: Architecture, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """Return a Llama decoder with random weights in float32, the same for the same seed."""
+    from transformers import AutoModelForCausalLM, LlamaConfig, set_seed
+
+    config = LlamaConfig(
+        **architecture.model_dump(exclude_none=True),
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    set_seed(seed)
+    return AutoModelForCausalLM.from_config(config, attn_implementation=_ATTENTION)
+
+
+def fit_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int, where: str) -> None:
+    """Check that model and tokenizer belong together, and tell the model where generation ends.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        max_length: Longest sequence of the job, in tokens.
+        where: The model as the user knows it, for messages.
+
+    Raises:
+        ModelNotFound: The tokenizer knows more tokens than the model.
+        InvalidSpec: The model knows fewer positions than `training.maxLength`.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ModelNotFound(
+            f"the tokenizer of {where} has {len(tokenizer)} tokens and the model embeds {rows};"
+            " copy the tokenizer that belongs to the model"
+        )
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if positions is not None and max_length > positions:
+        raise InvalidSpec(
+            f"spec.training.maxLength {max_length} exceeds the {positions} positions of {where};"
+            f" set at most {positions}"
+        )
+    _set_stop_tokens(model, tokenizer)
+
+
+def _set_stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Add the tokenizer's ends to those that generation stops at already."""
+    known = model.generation_config.eos_token_id
+    ids = [known] if isinstance(known, int) else list(known or [])
+    ids += [token for token in stop_token_ids(tokenizer) if token not in ids]
+    model.generation_config.eos_token_id = ids[0] if len(ids) == 1 else ids
+    model.generation_config.pad_token_id = tokenizer.pad_token_id

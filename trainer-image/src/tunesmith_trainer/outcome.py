@@ -1,0 +1,124 @@
+"""The last word of a pod: which of its processes tells what happened, cut to what a termination message holds."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+from tunesmith_api.exitcodes import ExitCode
+from tunesmith_api.pod import TERMINATION_MESSAGE_BYTES
+from tunesmith_api.progress import Outcome, Progress, SavedOutput
+from tunesmith_trainer.exchange import Result
+
+_MESSAGE_CHARACTERS = 2048
+_KEPT_STEPS = 16
+_KEPT_METRICS = ("loss", "eval_loss", "initial_eval_loss")
+_FIRST_SIGNAL = 128
+_REMEDIES = {
+    signal.SIGKILL: "often the memory limit: raise resourcesPerNode.limits.memory, or lower"
+    " training.perDeviceTrainBatchSize or training.maxLength",
+    signal.SIGBUS: "often a full /dev/shm",
+    signal.SIGILL: "an instruction this CPU does not know: the image may be built for another one",
+}
+
+
+def outcome_of(
+    progress: Progress, code: ExitCode, message: str, output: SavedOutput | None = None, *, exit_code: int | None = None
+) -> Outcome:
+    """Return an outcome with what is known of the progress.
+
+    Args:
+        progress: How far it came.
+        code: How it ended.
+        message: The same for people.
+        output: The result, when there is one.
+        exit_code: The number to exit with, where it is one that `code` only stands for.
+    """
+    known = progress.model_dump(
+        include={
+            "attempt",
+            "pod_uid",
+            "total_steps",
+            "epoch",
+            "metrics",
+            "resumed_from_step",
+            "checkpoint_steps",
+            "world_size",
+        }
+    )
+    return Outcome(
+        **known,
+        last_step=progress.current_step,
+        seconds=progress.seconds,
+        exit_code=int(code) if exit_code is None else exit_code,
+        reason=code.reason,
+        message=_cut(message, _MESSAGE_CHARACTERS),
+        output=output,
+    )
+
+
+def compose(progress: Progress, results: Sequence[Result], status: int, *, stopped: bool) -> Outcome:
+    """Return how a pod ended.
+
+    A process that says why it failed is believed before one that only lost the others, and that before the bare status.
+
+    Args:
+        progress: The last that was told.
+        results: The last words of the processes, earliest first.
+        status: Exit code of the process that failed first, 0 when none did.
+        stopped: Whether the pod was told to stop.
+    """
+    failed = [result.outcome for result in results if result.outcome.exit_code != ExitCode.SUCCESS]
+    lost = [outcome for outcome in failed if outcome.exit_code == ExitCode.COLLECTIVE_FAILED]
+    causes = [outcome for outcome in failed if outcome.exit_code != ExitCode.COLLECTIVE_FAILED]
+    if status == 0 and not failed and results:
+        return min(results, key=lambda result: result.rank).outcome
+    if causes:
+        return causes[0]
+    if stopped:
+        return outcome_of(progress, ExitCode.TERMINATED, _stop_message(progress))
+    if lost and status in {ExitCode.COLLECTIVE_FAILED, _FIRST_SIGNAL + signal.SIGTERM}:
+        return lost[0]
+    return _by_status(progress, status)
+
+
+def encode(outcome: Outcome) -> bytes:
+    """Return the termination message: JSON of at most 4,096 bytes, for the kubelet cuts what is longer."""
+    body = _json(outcome)
+    if len(body) <= TERMINATION_MESSAGE_BYTES:
+        return body
+    kept = {name: value for name, value in outcome.metrics.items() if name in _KEPT_METRICS}
+    outcome = outcome.model_copy(update={"metrics": kept, "checkpoint_steps": outcome.checkpoint_steps[-_KEPT_STEPS:]})
+    length = len(outcome.message)
+    while len(body := _json(outcome)) > TERMINATION_MESSAGE_BYTES and length > 0:
+        length = length * 3 // 4
+        outcome = outcome.model_copy(update={"message": _cut(outcome.message, length)})
+    return body
+
+
+def _json(outcome: Outcome) -> bytes:
+    return outcome.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: max(0, length - 1)] + "…"
+
+
+def _stop_message(progress: Progress) -> str:
+    newest = max(progress.checkpoint_steps, default=None)
+    saved = "there is no checkpoint yet" if newest is None else f"the newest checkpoint is that of step {newest}"
+    return f"Told to stop while {progress.phase}, at step {progress.current_step}; {saved}"
+
+
+def _by_status(progress: Progress, status: int) -> Outcome:
+    """Return the outcome of processes that left no word."""
+    try:
+        number = signal.Signals(status - _FIRST_SIGNAL)
+    except ValueError:
+        text = f"A training process ended with exit code {status} and said nothing; the pod's log may tell more"
+        return outcome_of(progress, ExitCode.INTERNAL_ERROR, text)
+    remedy = _REMEDIES.get(number, "the pod's log may tell more")
+    where = f"while {progress.phase}, at step {progress.current_step}"
+    text = f"A training process was ended by {number.name} {where}: {remedy}"
+    code = ExitCode.SIGKILLED if number == signal.SIGKILL else ExitCode.INTERNAL_ERROR
+    return outcome_of(progress, code, text, exit_code=status)
