@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import ipaddress
 import logging
@@ -118,10 +119,9 @@ class Poller:
                 if self._targets.get(key) is target:
                     return key, target
             delay = self._due[0][0] - now if self._due else None
-            try:
-                await asyncio.wait_for(self._changed.wait(), delay)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._changed.wait()
 
     async def _turn(
         self, session: aiohttp.ClientSession, gate: asyncio.Semaphore, key: JobKey, target: _Target

@@ -207,4 +207,5 @@ class WorkQueue(Generic[Key]):
                 self.add(key, trigger, background=True)
             due = self._delays.next
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), None if due is None else max(0.0, due - self._clock()))
+                async with asyncio.timeout(None if due is None else max(0.0, due - self._clock())):
+                    await self._changed.wait()

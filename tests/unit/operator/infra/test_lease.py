@@ -149,7 +149,8 @@ async def test_a_deaf_operator_ends() -> None:
     canary.written("1")
     clock.now += 80
     with pytest.raises(DeafError, match="75 s"):
-        await asyncio.wait_for(task, 5)
+        async with asyncio.timeout(5):
+            await task
 
 
 async def test_run_leads_and_renews(api: ApiServer, client: KubeClient) -> None:

@@ -71,6 +71,12 @@ async def until(condition: Callable[[], Any], seconds: float = 45) -> None:
             await asyncio.sleep(0.02)
 
 
+async def ended(operator: Operator, within: float) -> int:
+    """Wait for its end; return its exit code."""
+    async with asyncio.timeout(within):
+        return await operator.process.wait()
+
+
 @pytest.fixture
 def config(tmp_path: Path, api: ApiServer) -> Path:
     """Settings and a kubeconfig in a folder."""
@@ -146,7 +152,7 @@ async def test_a_job_gets_its_child_and_status_once(api: ApiServer, config: Path
             lambda: ("GET", "/apis/tunesmith.dev/v1alpha1/namespaces/default/finetunejobs/late") in api.requests
         )
         running.process.terminate()
-        assert await asyncio.wait_for(running.process.wait(), 45) == 0
+        assert await ended(running, within=45) == 0
     assert api.objects["leases", "default", "operator"]["spec"]["holderIdentity"] == ""
     job = api.objects["finetunejobs", "default", "early"]
     assert set(job["metadata"]) == {"name", "namespace", "uid", "creationTimestamp", "resourceVersion", "generation"}
@@ -219,7 +225,7 @@ async def test_it_stops_in_time_also_when_nobody_answers(api: ApiServer, config:
         await until(lambda: api._watchers)
         api.faults.append(lambda _: failure(503, "ServiceUnavailable"))
         running.process.terminate()
-        assert await asyncio.wait_for(running.process.wait(), 10) == 0
+        assert await ended(running, within=10) == 0
         assert "runs out by itself" in running.log
 
 
@@ -275,7 +281,7 @@ async def test_only_one_of_two_works_and_the_other_takes_over(
             await until(lambda: status(api, "a"))
             written = len(api.writes())
             first.process.send_signal(signal.SIGCONT)
-            assert await asyncio.wait_for(first.process.wait(), 45) == 3
+            assert await ended(first, within=45) == 3
             assert "was taken by pod-1" in first.log
             assert len(api.writes()) == written
             assert children(api) == ["a-ftj-1"]
@@ -283,6 +289,6 @@ async def test_only_one_of_two_works_and_the_other_takes_over(
 
 async def test_wrong_settings_end_it_at_once(config: Path, unused_tcp_port: int) -> None:
     async with operator(config, unused_tcp_port, workers=0) as running:
-        assert await asyncio.wait_for(running.process.wait(), 45) == 2
+        assert await ended(running, within=45) == 2
         assert "workers: Input should be greater than or equal to 1" in running.log
         assert "Traceback" not in running.log

@@ -170,6 +170,17 @@ async def test_slow_pods_do_not_hold_up_the_others() -> None:
         await until(lambda: moved == [KEY])
 
 
+async def test_it_ends_when_it_is_cancelled_as_a_pod_comes() -> None:
+    poller = Poller(lambda _: None, interval=10, tell_interval=15)
+    task = asyncio.create_task(poller.run())
+    await asyncio.sleep(0.01)
+    poller.poll(KEY, ("uid", "127.0.0.1"))
+    task.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+
+
 async def test_what_is_no_address_is_not_asked() -> None:
     poller = Poller(lambda _: None, interval=10, tell_interval=15)
     poller.poll(KEY, ("uid", "example.com/steal?"))

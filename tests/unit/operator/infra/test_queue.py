@@ -204,3 +204,16 @@ def test_back_off_can_be_iterated_for_ever() -> None:
     values = [next(delays) for _ in range(100)]
     assert values[0] <= 1.0
     assert all(4.0 <= value <= 8.0 for value in values[4:])
+
+
+async def test_it_ends_when_it_is_cancelled_as_a_change_comes() -> None:
+    async def work(_: str, __: frozenset[str]) -> None: ...
+
+    queue = WorkQueue(work, workers=1, backoff=FAST)
+    task = asyncio.create_task(queue.run())
+    await asyncio.sleep(0.01)
+    queue.schedule("a", 100)
+    task.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
