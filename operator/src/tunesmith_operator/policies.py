@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from tunesmith_api.meta import Reason
 from tunesmith_api.naming import default_claim_name, job_class
+from tunesmith_api.v1alpha1.training.suitability import cuda_only
 from tunesmith_operator.desired import dependencies, references
 
 if TYPE_CHECKING:
@@ -106,6 +107,19 @@ def dtype_is_allowed(candidate: Candidate) -> Finding | None:
     )
 
 
+def device_can(candidate: Candidate) -> Finding | None:
+    """Find a training setting that the accelerator's device does not know."""
+    profile = candidate.inputs.profiles[candidate.spec.accelerator]
+    if profile.device == "cuda":
+        return None
+    for field, remedy in cuda_only(candidate.spec.training):
+        return _invalid(
+            f"spec.training.{field}: the device of accelerator profile {profile.name} is {profile.device}; {remedy},"
+            " or name an accelerator with NVIDIA GPUs."
+        )
+    return None
+
+
 def no_cycle(candidate: Candidate) -> Finding | None:
     """Find a chain of `fromJob` that leads back to the job: it would wait for itself for ever."""
     path = dependencies.cycle(candidate.inputs)
@@ -193,6 +207,7 @@ POLICIES: tuple[Policy, ...] = (
     one_source_each,
     accelerator_is_configured,
     dtype_is_allowed,
+    device_can,
     no_cycle,
     dependency_is_complete,
     adapter_is_used_one_way,

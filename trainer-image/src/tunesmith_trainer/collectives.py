@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.errors import WorldSizeMismatch
+
+if TYPE_CHECKING:
+    from tunesmith_trainer.context import RunContext
+
+
+def join(context: RunContext) -> None:
+    """Come together with the other processes on CPUs, where TrainingArguments would leave `ddpTimeout` out."""
+    import torch.distributed as dist
+
+    timeout, profile = context.run.spec.training.ddp_timeout, context.run.profile
+    if timeout is not None and context.world_size > 1 and profile.device == "cpu":
+        dist.init_process_group(profile.backend, timeout=dt.timedelta(seconds=timeout))
 
 
 def barrier() -> None:

@@ -57,19 +57,22 @@ class Run:
         resumed = self._resume_from()
         initial = self._initial_evaluation(plan, resumed)
         self._train_steps(plan, resumed)
-        final = self._final_evaluation(plan)
-        return self._finish(plan, {"initialEvaluation": initial, "finalEvaluation": final})
+        best = self._load_best(plan)
+        final = self._final_evaluation(plan, best)
+        self._reporter.metrics(_told(final))
+        return self._finish(plan, {"initialEvaluation": initial, "finalEvaluation": final, "bestStep": best})
 
     def _build(self) -> TrainingPlan:
         import datasets
         import transformers
 
         from tunesmith_trainer.callbacks.progress import ProgressCallback
-        from tunesmith_trainer.collectives import require_world_size
+        from tunesmith_trainer.collectives import join, require_world_size
         from tunesmith_trainer.methods import METHODS
 
         datasets.disable_progress_bars()
         transformers.utils.logging.disable_progress_bar()
+        join(self._context)
         plan = METHODS[self._context.run.spec.method].build(self._context)
         self._reporter.set(world_size=require_world_size(self._context.run.world_size))
         plan.trainer.remove_callback(transformers.PrinterCallback)
@@ -111,6 +114,7 @@ class Run:
 
     def _initial_evaluation(self, plan: TrainingPlan, resumed: Path | None) -> dict[str, float]:
         """Return the held-out figures before the first step, measured once per run."""
+        from tunesmith_trainer.callbacks.best import require_metric
         from tunesmith_trainer.collectives import from_first
 
         if not plan.evaluates:
@@ -119,6 +123,7 @@ class Run:
         figures: dict[str, float] = {}
         if resumed is None:
             figures = _numbers(plan.trainer.evaluate())
+            require_metric(plan.trainer.args, figures)
             if self._first:
                 self._fence.check()
                 write_atomically(path, json.dumps(figures))
@@ -135,6 +140,7 @@ class Run:
         Raises:
             Stopped: The pod was told to stop; the step it was at is saved.
         """
+        from tunesmith_trainer.callbacks.best import BestCallback
         from tunesmith_trainer.callbacks.checkpoint import CheckpointCallback
         from tunesmith_trainer.callbacks.stop import StopCallback, train
 
@@ -144,6 +150,8 @@ class Run:
             return
         stop = StopCallback(self._exchange)
         trainer.add_callback(stop)
+        if self._context.run.spec.training.load_best_model_at_end:
+            trainer.add_callback(BestCallback(self._context.checkpoints_directory))
         trainer.add_callback(CheckpointCallback(trainer, self._writer, self._reporter, resumed))
         train(trainer, None if resumed is None else str(resumed))
         self._settle(trainer.state.global_step)
@@ -162,13 +170,22 @@ class Run:
         barrier()
         self._reporter.set(current_step=step)
 
-    def _final_evaluation(self, plan: TrainingPlan) -> dict[str, float]:
-        """Return the held-out figures after the last step; measured there already, they are not measured again."""
+    def _load_best(self, plan: TrainingPlan) -> int | None:
+        """Return the step that the output is from when it is to be the best one; None when it is the last."""
+        from tunesmith_trainer.callbacks.best import load_best
+
+        if not self._context.run.spec.training.load_best_model_at_end:
+            return None
+        return load_best(plan.trainer, self._context.checkpoints_directory)
+
+    def _final_evaluation(self, plan: TrainingPlan, best: int | None) -> dict[str, float]:
+        """Return the held-out figures of the output; measured at its step already, they are not measured again."""
         if not plan.evaluates:
             return {}
         state = plan.trainer.state
+        step = state.global_step if best is None else best
         for entry in reversed(state.log_history):
-            if _LOSS in entry and entry["step"] == state.global_step:
+            if _LOSS in entry and entry["step"] == step:
                 return _numbers({name: value for name, value in entry.items() if name.startswith("eval_")})
         return _numbers(plan.trainer.evaluate())
 

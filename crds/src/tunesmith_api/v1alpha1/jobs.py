@@ -15,6 +15,7 @@ from tunesmith_api.v1alpha1.peft import Peft
 from tunesmith_api.v1alpha1.pod_template import PodTemplate
 from tunesmith_api.v1alpha1.status import MAX_NODES, JobStatus
 from tunesmith_api.v1alpha1.training import Training
+from tunesmith_api.v1alpha1.training.suitability import LANGUAGE_RULES, PREFERENCE_RULES, PROCESS_RULES
 from tunesmith_api.v1alpha1.types import ObjectName, RunId
 
 if TYPE_CHECKING:
@@ -31,11 +32,18 @@ NAME_RULE = Rule(
 
 
 _COMMON_RULES = (
+    *PROCESS_RULES,
     Rule(
         "!has(self.training) || !has(self.training.evalStrategy) || self.training.evalStrategy == 'no'"
         " || has(self.evaluation)",
         "evalStrategy needs rows to evaluate on: set spec.evaluation, or evalStrategy: 'no'",
         ".training.evalStrategy",
+    ),
+    Rule(
+        "!has(self.checkpoint) || !has(self.checkpoint.saveStrategy) || self.checkpoint.saveStrategy != 'best'"
+        " || (has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')",
+        "saveStrategy: best needs evaluations to compare: set training.evalStrategy: steps or epoch",
+        ".checkpoint.saveStrategy",
     ),
     Rule(
         "!has(self.numNodes) || self.numNodes == 1 || !has(self.output) || !has(self.output.claimTemplate)"
@@ -153,6 +161,7 @@ class FineTuneJobSpec(JobSpec):
             needs="text, messages, prompt-completion or instruction rows",
         ),
         _MAX_LENGTH_FITS,
+        *LANGUAGE_RULES,
         Rule(
             "self.method == 'pretrain' || !has(self.model.architecture)",
             "an architecture has random weights and must be pretrained:"
@@ -179,6 +188,7 @@ class AlignmentJobSpec(JobSpec):
     rules: ClassVar[tuple[Rule, ...]] = (
         *_COMMON_RULES,
         _only_with("dpo"),
+        *PREFERENCE_RULES,
         *_rows_of(
             "dpo", ("preference",), templates=False, needs="preference rows: prompt, chosen, rejected (no templates)"
         ),

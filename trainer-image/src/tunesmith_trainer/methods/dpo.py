@@ -9,7 +9,7 @@ from tunesmith_api.v1alpha1.methods import Dpo
 from tunesmith_trainer.data.corpus import open_corpora
 from tunesmith_trainer.data.encode import Counts, Encoder, encode_preferences, require_rows
 from tunesmith_trainer.data.tables import make_table
-from tunesmith_trainer.methods.arguments import common_arguments, method_block
+from tunesmith_trainer.methods.arguments import config_arguments, method_block
 from tunesmith_trainer.methods.plan import TrainingPlan
 from tunesmith_trainer.models.head import use_plain_head
 from tunesmith_trainer.models.lora import restore_dropout
@@ -31,7 +31,7 @@ def build(context: RunContext) -> TrainingPlan:
 
     spec = context.run.spec
     corpora = open_corpora(spec, context, ("preference",))
-    arguments = DPOConfig(**common_arguments(context), **_loss(method_block(context, Dpo)))
+    arguments = DPOConfig(**config_arguments(context, DPOConfig, **_loss(method_block(context, Dpo))))
     source = plan_model(context, arguments)
     tokenizer = source.tokenizer((), arguments)
     given_template = corpora.chat and ensure_chat_template(tokenizer)
@@ -42,6 +42,7 @@ def build(context: RunContext) -> TrainingPlan:
     )
     prepared = source.load(tokenizer)
     trainer = PreparedDPOTrainer(
+        training=spec.training,
         model=prepared.model,
         # TRL would load its own from the path in the config, which is not what is trained when that is a merge.
         ref_model=None if source.trains_adapter else copy.deepcopy(prepared.model).eval(),

@@ -8,7 +8,7 @@ from tunesmith_api.v1alpha1.methods import Pretrain
 from tunesmith_trainer.data.corpus import open_corpora
 from tunesmith_trainer.data.encode import Counts, Encoder, encode_sequences, encode_texts
 from tunesmith_trainer.data.tables import make_table, make_windows
-from tunesmith_trainer.methods.arguments import common_arguments, method_block
+from tunesmith_trainer.methods.arguments import config_arguments, method_block
 from tunesmith_trainer.methods.plan import TrainingPlan
 from tunesmith_trainer.models.head import use_plain_head
 from tunesmith_trainer.models.prepare import plan_model
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 def build(context: RunContext) -> TrainingPlan:
     """Return a trainer that is ready to train; see `methods.Method`."""
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
+
+    from tunesmith_trainer.methods.language_trainer import LanguageTrainer
 
     spec = context.run.spec
     corpora = open_corpora(spec, context, ("text",))
-    arguments = SFTConfig(**common_arguments(context), dataset_kwargs={"skip_prepare_dataset": True})
+    arguments = SFTConfig(**config_arguments(context, SFTConfig, dataset_kwargs={"skip_prepare_dataset": True}))
     source = plan_model(context, arguments)
     tokenizer = source.tokenizer((row["text"] for row in corpora.train), arguments)
     encoder = Encoder(tokenizer, spec.training.max_length)
@@ -36,7 +38,8 @@ def build(context: RunContext) -> TrainingPlan:
         _table(corpora.evaluation, encoder, packing=packing) if corpora.evaluation else (None, None)
     )
     prepared = source.load(tokenizer)
-    trainer = SFTTrainer(
+    trainer = LanguageTrainer(
+        training=spec.training,
         model=prepared.model,
         args=arguments,
         train_dataset=train,

@@ -10,7 +10,7 @@ from tunesmith_trainer.data.corpus import open_corpora
 from tunesmith_trainer.data.encode import Counts, Encoder, encode_sequences, require_rows
 from tunesmith_trainer.data.tables import make_table
 from tunesmith_trainer.errors import InvalidSpec
-from tunesmith_trainer.methods.arguments import common_arguments, method_block
+from tunesmith_trainer.methods.arguments import config_arguments, method_block
 from tunesmith_trainer.methods.plan import TrainingPlan
 from tunesmith_trainer.models.head import use_plain_head
 from tunesmith_trainer.models.prepare import plan_model
@@ -27,13 +27,15 @@ _WITH_COMPLETION = ("prompt-completion", "instruction")
 
 def build(context: RunContext) -> TrainingPlan:
     """Return a trainer that is ready to train; see `methods.Method`."""
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
+
+    from tunesmith_trainer.methods.language_trainer import LanguageTrainer
 
     spec = context.run.spec
     corpora = open_corpora(spec, context, ("messages", "prompt-completion", "instruction", "text"))
     completion_only = method_block(context, Sft).completion_only_loss
     _require_completions(corpora, completion_only)
-    arguments = SFTConfig(**common_arguments(context), dataset_kwargs={"skip_prepare_dataset": True})
+    arguments = SFTConfig(**config_arguments(context, SFTConfig, dataset_kwargs={"skip_prepare_dataset": True}))
     source = plan_model(context, arguments)
     tokenizer = source.tokenizer((), arguments)
     given_template = corpora.chat and ensure_chat_template(tokenizer)
@@ -43,7 +45,8 @@ def build(context: RunContext) -> TrainingPlan:
         _table(corpora.evaluation, encoder, completion_only, "evaluate on") if corpora.evaluation else (None, None)
     )
     prepared = source.load(tokenizer)
-    trainer = SFTTrainer(
+    trainer = LanguageTrainer(
+        training=spec.training,
         model=prepared.model,
         args=arguments,
         train_dataset=train,
