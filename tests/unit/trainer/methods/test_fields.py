@@ -32,7 +32,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "labelSmoothingFactor": ({}, 0.2),
     "neftuneNoiseAlpha": ({}, 5),
     "averageTokensAcrossDevices": ({}, False),
-    "loggingStrategy": ({"loggingSteps": None}, "no"),
+    "loggingStrategy": ({"loggingSteps": None}, "epoch"),
     "loggingSteps": ({}, 2),
     "logLevel": ({}, "error"),
     "logOnEachNode": ({}, False),

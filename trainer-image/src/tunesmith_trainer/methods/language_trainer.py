@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from trl import SFTTrainer
@@ -20,6 +21,13 @@ class LanguageTrainer(SpecTrainer, SFTTrainer):
     """Trains on next tokens."""
 
     _estimated_at = -1
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make a trainer; see `SpecTrainer`."""
+        with warnings.catch_warnings():
+            # That TRL 2 will have no label smoothing concerns us, not who reads the pod's log.
+            warnings.filterwarnings("ignore", "`label_smoothing_factor` is deprecated", FutureWarning)
+            super().__init__(*args, **kwargs)
 
     @override
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
