@@ -204,9 +204,9 @@ def llama_factory(settings: Settings, folder: Path, _: dict[str, Any]) -> tuple[
         "output_dir": str(folder / "output"),
         "use_cpu": True,
     }
-    (folder / "train.json").write_text(json.dumps(told), encoding="utf-8")
+    (folder / "train.yaml").write_text(json.dumps(told), encoding="utf-8")
     return [str(RIVAL), str(HERE / "marks.py"), str(folder / "marks.json"), "-m", "llamafactory.cli", "train",
-            str(folder / "train.json")], {}  # fmt: skip
+            str(folder / "train.yaml")], {}  # fmt: skip
 
 
 COLUMNS = (
