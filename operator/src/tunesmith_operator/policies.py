@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from tunesmith_api.meta import Reason
-from tunesmith_api.naming import default_claim_name, job_class
+from tunesmith_api.naming import job_class
 from tunesmith_operator.desired import dependencies, references
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def first_finding(candidate: Candidate) -> Finding | None:
 def one_source_each(candidate: Candidate) -> Finding | None:
     """Find a model or dataset without exactly one source: CEL refuses it, an older CRD may not have."""
     model = candidate.spec.model
-    if sum(source is not None for source in (model.path, model.from_job, model.architecture)) != 1:
-        return _invalid("spec.model: set exactly one of path, fromJob, architecture.")
+    if sum(source is not None for source in (model.name, model.path, model.from_job, model.architecture)) != 1:
+        return _invalid("spec.model: set exactly one of name, path, fromJob, architecture.")
     for index, dataset in enumerate(candidate.spec.datasets):
         if (dataset.claim is None) == (dataset.config_map is None):
             return _invalid(f"spec.datasets.{index}: set exactly one of claim, configMap.")
@@ -89,6 +89,18 @@ def accelerator_is_configured(candidate: Candidate) -> Finding | None:
         Reason.UNKNOWN_ACCELERATOR,
         f"spec.accelerator: this installation has no accelerator profile named {name}; it has {known}. Name one of"
         " these, or have the profile added to `accelerators` in the values of the Tunesmith chart.",
+        permanent=True,
+    )
+
+
+def remote_code_is_allowed(candidate: Candidate) -> Finding | None:
+    """Find a model whose own code is to be run where the installation does not let it."""
+    if not candidate.spec.model.trust_remote_code or candidate.inputs.permissions.remote_code:
+        return None
+    return Finding(
+        Reason.REMOTE_CODE_REFUSED,
+        "spec.model.trustRemoteCode: this installation does not let a model bring code along. Remove it and choose a"
+        " model that transformers knows, or have `policy.remoteCode` set in the values of the Tunesmith chart.",
         permanent=True,
     )
 
@@ -153,13 +165,9 @@ def adapter_is_used_one_way(candidate: Candidate) -> Finding | None:
 
 
 def claims_exist(candidate: Candidate) -> Finding | None:
-    """Find an input claim that does not exist; the output claim is made when missing, unless it is an input too."""
-    inputs, spec = candidate.inputs, candidate.spec
-    output = spec.output.claim_name or default_claim_name(inputs.key.kind, inputs.key.name)
-    needed = references.claims(inputs.key, inputs.job, inputs.jobs)
-    if output not in references.input_claims(inputs.key, inputs.job, inputs.jobs):
-        needed -= {output}
-    missing = sorted(needed - inputs.claims.keys())
+    """Find an input claim that does not exist; those of output and cache are made, unless they are inputs too."""
+    inputs = candidate.inputs
+    missing = sorted(references.input_claims(inputs.key, inputs.job, inputs.jobs) - inputs.claims.keys())
     if not missing:
         return None
     return Finding(
@@ -192,6 +200,7 @@ def config_maps_exist(candidate: Candidate) -> Finding | None:
 POLICIES: tuple[Policy, ...] = (
     one_source_each,
     accelerator_is_configured,
+    remote_code_is_allowed,
     dtype_is_allowed,
     no_cycle,
     dependency_is_complete,

@@ -30,6 +30,19 @@ NAME_RULE = Rule(
 )
 
 
+def _claim_for_all_nodes(block: str) -> Rule:
+    """Return the rule that a claim made from a block's template can be mounted by the pods of all nodes."""
+    template = f"{block}.claimTemplate.accessModes".split(".")
+    absent = " || ".join(f"!has(self.{'.'.join(template[:depth])})" for depth in range(1, len(template) + 1))
+    modes = ".".join(template)
+    return Rule(
+        f"!has(self.numNodes) || self.numNodes == 1 || {absent}"
+        f" || self.{modes}.exists(mode, mode != 'ReadWriteOncePod')",
+        "a ReadWriteOncePod claim serves one pod: use ReadWriteMany, or numNodes: 1",
+        f".{modes}",
+    )
+
+
 _COMMON_RULES = (
     Rule(
         "!has(self.training) || !has(self.training.evalStrategy) || self.training.evalStrategy == 'no'"
@@ -37,13 +50,8 @@ _COMMON_RULES = (
         "evalStrategy needs rows to evaluate on: set spec.evaluation, or evalStrategy: 'no'",
         ".training.evalStrategy",
     ),
-    Rule(
-        "!has(self.numNodes) || self.numNodes == 1 || !has(self.output) || !has(self.output.claimTemplate)"
-        " || !has(self.output.claimTemplate.accessModes)"
-        " || self.output.claimTemplate.accessModes.exists(mode, mode != 'ReadWriteOncePod')",
-        "a ReadWriteOncePod claim serves one pod: use ReadWriteMany, or numNodes: 1",
-        ".output.claimTemplate.accessModes",
-    ),
+    _claim_for_all_nodes("output"),
+    _claim_for_all_nodes("model.cache"),
 )
 
 

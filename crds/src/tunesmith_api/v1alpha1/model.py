@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.base import ApiModel, Rule, exactly_one_of
-from tunesmith_api.v1alpha1.types import ObjectName, RelativePath
+from tunesmith_api.v1alpha1.compute import ClaimTemplate
+from tunesmith_api.v1alpha1.types import HubName, ObjectName, RelativePath, Revision
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 JobKind = Literal["FineTuneJob", "AlignmentJob"]
@@ -21,6 +22,40 @@ class ModelPath(ApiModel):
     path: Annotated[
         RelativePath | None,
         Field(description="Folder of the model below the claim's root. Absent means the root itself."),
+    ] = None
+
+
+class TokenSecret(ApiModel):
+    """A token of the Hugging Face Hub, in a Secret of the job's namespace."""
+
+    name: Annotated[ObjectName, Field(description="Name of the Secret.")]
+    key: Annotated[
+        str, Field(min_length=1, max_length=253, description="Key of the Secret that holds the token.")
+    ] = "token"
+
+
+class HubCache(ApiModel):
+    """A PersistentVolumeClaim that keeps what was fetched from the Hub, for all jobs that name it.
+
+    The operator never owns or deletes it.
+    """
+
+    claim_name: Annotated[
+        ObjectName,
+        Field(
+            description="PersistentVolumeClaim to fetch into; used as it is when it exists, else made from"
+            " `claimTemplate`. What lies in it already is not fetched again."
+        ),
+    ]
+    claim_template: Annotated[ClaimTemplate, Field(description="The claim to create when it does not exist.")] = (
+        ClaimTemplate()
+    )
+    path: Annotated[
+        RelativePath | None,
+        Field(
+            description="Folder below the claim's root, laid out as huggingface_hub does (HF_HUB_CACHE). Absent means"
+            " the root itself."
+        ),
     ] = None
 
 
@@ -103,18 +138,51 @@ class ModelSource(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         exactly_one_of(
+            "name",
             "path",
             "fromJob",
             "architecture",
-            remedy="a model folder on a claim, the output of another job, or an architecture to pretrain from scratch",
+            remedy="a model of the Hub, a model folder on a claim, the output of another job, or an architecture to"
+            " pretrain from scratch",
+        ),
+        Rule("!has(self.revision) || has(self.name)", "revision belongs to a Hub model: set name", ".revision"),
+        *(
+            Rule(
+                f"!has(self.{field}) || has(self.name) || has(self.fromJob)",
+                f"{field} is only for what comes from the Hub, by name or by fromJob: remove it",
+                f".{field}",
+            )
+            for field in ("tokenSecretRef", "cache")
+        ),
+        Rule(
+            "!has(self.trustRemoteCode) || !self.trustRemoteCode || !has(self.architecture)",
+            "an architecture brings no code: remove trustRemoteCode",
+            ".trustRemoteCode",
         ),
         Rule(
             "!has(self.tokenizer) || has(self.architecture)",
-            "tokenizer is only for model.architecture: a model from path or fromJob brings its own; remove it",
+            "tokenizer is only for model.architecture: a model from elsewhere brings its own; remove it",
             ".tokenizer",
         ),
     )
 
+    name: Annotated[
+        HubName | None,
+        Field(
+            description="A model of the Hugging Face Hub, such as `Qwen/Qwen3-0.6B`: fetched once per run, at one"
+            " commit for all attempts. Its weights must be safetensors."
+        ),
+    ] = None
+    revision: Annotated[
+        Revision | None, Field(description="Branch, tag or commit of `name`. Default: `main`.")
+    ] = None
+    token_secret_ref: Annotated[
+        TokenSecret | None, Field(description="The Hub token, for gated or private models. Absent means none.")
+    ] = None
+    cache: Annotated[
+        HubCache | None,
+        Field(description="Where fetched files are kept. Absent means as long as the pod, on its node's disk."),
+    ] = None
     path: Annotated[ModelPath | None, Field(description="A model folder on a PersistentVolumeClaim.")] = None
     from_job: Annotated[FromJob | None, Field(description="The output of another job in the same namespace.")] = None
     architecture: Annotated[
@@ -131,3 +199,10 @@ class ModelSource(ApiModel):
             " float32. `auto` takes the default of the accelerator profile."
         ),
     ] = "auto"
+    trust_remote_code: Annotated[
+        bool,
+        Field(
+            description="Run Python code that the model brings along, with the job's rights. Refused unless the"
+            " installation's policy allows remote code."
+        ),
+    ] = False

@@ -53,8 +53,14 @@ def claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> frozenset
         job: Its object.
         jobs: The jobs that `model.fromJob` leads to.
     """
-    output = _mapping(_mapping(job.get("spec")).get("output")).get("claimName")
-    return input_claims(key, job, jobs) | _names([output or default_claim_name(key.kind, key.name)])
+    return input_claims(key, job, jobs) | made_claims(key, job)
+
+
+def made_claims(key: JobKey, job: Object) -> frozenset[str]:
+    """Return the claims that are made for a job when they do not exist: its output's and the cache's."""
+    spec = _mapping(job.get("spec"))
+    output = _mapping(spec.get("output")).get("claimName") or default_claim_name(key.kind, key.name)
+    return _names([output, _mapping(_mapping(spec.get("model")).get("cache")).get("claimName")])
 
 
 def input_claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> frozenset[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_api import pod
 from tunesmith_api.naming import run_config_name
+from tunesmith_api.v1alpha1.status import VolumePath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,15 +48,16 @@ def _run_config(run: FrozenRun) -> Mounted:
 
 
 def _claims(run: FrozenRun) -> Iterator[Mounted]:
-    """Mount each claim once, whatever it is used for; only the output claim can be written to."""
-    output = run.output.claim
+    """Mount each claim once, whatever it is used for; only those of the output and the cache can be written to."""
+    output, cache = run.output.claim, run.spec.model.cache
+    written = {output} | ({cache.claim_name} if cache else set())
     used = {dataset.claim.name for dataset in _datasets(run) if dataset.claim is not None}
-    used |= {place.claim for place in (run.model.base, run.model.adapter) if place is not None}
-    for index, claim in enumerate((output, *sorted(used - {output}))):
+    used |= {place.claim for place in (run.model.base, run.model.adapter) if isinstance(place, VolumePath)}
+    for index, claim in enumerate((output, *sorted((used | written) - {output}))):
         name = f"tunesmith-claim-{index}"
         # Read-only at the mount, not at the volume: a claim that pods mount both ways at once stays attachable.
         mount: dict[str, Any] = {"name": name, "mountPath": pod.claim_path(claim)}
-        if claim != output:
+        if claim not in written:
             mount["readOnly"] = True
         yield Mounted({"name": name, "persistentVolumeClaim": {"claimName": claim}}, (mount,))
 

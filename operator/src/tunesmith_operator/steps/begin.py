@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith_api.meta import Reason, State
 from tunesmith_operator.desired.child import child
-from tunesmith_operator.desired.claim import output_claim
+from tunesmith_operator.desired.claim import claims
 from tunesmith_operator.desired.run_config import run_config
 from tunesmith_operator.inputs import Create
 from tunesmith_operator.status import attempts, ending, progress, times
@@ -54,7 +54,8 @@ def begin(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> Decis
 def _create(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> Decision:
     newest = situation.attempt
     number = newest.number + 1 if newest else 1
-    actions = [] if run.output.claim in situation.inputs.claims else [Create(output_claim(run), adopt="any")]
+    there = situation.inputs.claims
+    actions = [Create(claim, adopt="any") for claim in claims(run) if claim["metadata"]["name"] not in there]
     if not run_is_stored:
         actions.append(Create(run_config(run), adopt="owned"))
     actions.append(Create(child(run, number), adopt="owned"))

@@ -9,7 +9,7 @@ from tunesmith_api.run import FrozenRun
 from tunesmith_operator.accelerators.quantities import whole_cores
 from tunesmith_operator.desired import run_config
 from tunesmith_operator.desired.child import child
-from tunesmith_operator.desired.claim import output_claim
+from tunesmith_operator.desired.claim import claims
 from tunesmith_operator.inputs import JobKey
 
 KEY = JobKey("FineTuneJob", "team", "tiny")
@@ -72,10 +72,30 @@ def test_every_mount_has_its_volume_and_every_volume_its_mount() -> None:
     assert len(set(paths)) == len(paths)
 
 
-def test_an_output_claim_is_labelled_and_never_owned() -> None:
-    metadata = output_claim(frozen())["metadata"]
-    assert "ownerReferences" not in metadata
-    assert metadata["labels"]["tunesmith.dev/job-name"] == "tiny"
+def test_claims_are_labelled_and_never_owned() -> None:
+    model = {"name": "team/tiny", "cache": {"claimName": "models"}}
+    output, cache = (claim["metadata"] for claim in claims(frozen(model=model)))
+    assert "ownerReferences" not in output.keys() | cache.keys()
+    assert output["labels"]["tunesmith.dev/job-name"] == "tiny"
+    assert cache["labels"] == {
+        "app.kubernetes.io/managed-by": "tunesmith",
+        "app.kubernetes.io/component": "hub-cache",
+    }, "no job's: all share it"
+
+
+def test_a_cache_on_the_output_claim_is_made_once_and_mounted_once() -> None:
+    run = frozen(model={"name": "team/tiny", "cache": {"claimName": "results"}}, output={"claimName": "results"})
+    assert len(list(claims(run))) == 1
+    assert [m["mountPath"] for m in container(run)["volumeMounts"]].count("/tunesmith/claims/results") == 1
+
+
+def test_the_token_reaches_the_pods_as_a_reference_alone() -> None:
+    run = frozen(
+        model={"name": "team/tiny", "tokenSecretRef": {"name": "hub"}},
+        podTemplate={"env": [{"name": "HF_TOKEN", "value": "another"}]},
+    )
+    (token,) = (variable for variable in container(run)["env"] if variable["name"] == "HF_TOKEN")
+    assert token == {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}
 
 
 def test_the_child_leaves_retries_deadline_and_ttl_to_us() -> None:

@@ -37,6 +37,13 @@ def test_everything_a_job_refers_to() -> None:
     assert references.config_map_keys(JOB) == (("m", "k.txt"),)
 
 
+def test_a_cache_is_made_when_it_does_not_exist() -> None:
+    job = {"spec": {"model": {"name": "team/tiny", "cache": {"claimName": "models"}}, "output": {"claimName": "out"}}}
+    assert references.made_claims(KEY, job) == {"models", "out"}
+    assert references.claims(KEY, job, {}) == {"models", "out"}
+    assert references.input_claims(KEY, job, {}) == frozenset()
+
+
 def test_a_fresh_job_looks_at_its_first_child() -> None:
     assert references.child(KEY, {"spec": {}}) == "tiny-ftj-1"
     assert references.run_id({"spec": {}}) == "1"

@@ -43,13 +43,14 @@ def merged_base(context: RunContext, arguments: TrainingArguments, base: Folder,
 
 
 def _merge(context: RunContext, base: Folder, adapter: Folder, folder: Path) -> None:
+    spec = context.run.spec
     # Merged in float32, so that the sum is rounded once.
-    model = continue_adapter(load_weights(base, "float32"), adapter, None).merge_and_unload(safe_merge=True)
+    model = continue_adapter(load_weights(base, "float32", spec.model), adapter, None).merge_and_unload(safe_merge=True)
     source = adapter if has_tokenizer(adapter.path) else base
-    tokenizer = load_tokenizer(source.path, source.name)
+    tokenizer = load_tokenizer(source.path, source.name, trusted=spec.model.trust_remote_code)
     temporary = folder.with_name(f"{folder.name}.tmp-{context.attempt}")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.to(torch_dtype(context.run.spec.model.dtype)).save_pretrained(temporary)
+    model.to(torch_dtype(spec.model.dtype)).save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
     seal(temporary, "model", 0, context)
     shutil.rmtree(folder, ignore_errors=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tunesmith_api.v1alpha1.status import HubModel
 from tunesmith_trainer.collectives import from_first
 from tunesmith_trainer.errors import ModelNotFound
 from tunesmith_trainer.models.folders import Folder
+from tunesmith_trainer.models.hub import hub_folder
 from tunesmith_trainer.models.lora import continue_adapter, lora_config
 from tunesmith_trainer.models.merge import merged_base
 from tunesmith_trainer.models.output import OutputWriter
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
     from tunesmith_api.v1alpha1.peft import Lora
+    from tunesmith_api.v1alpha1.status import VolumePath
     from tunesmith_trainer.context import RunContext
 
 
@@ -84,7 +87,7 @@ class ModelPlan:
             return run_tokenizer(self.context, texts, arguments)
         # An earlier job may have given the adapter's tokenizer a chat template that the base lacks.
         source = self.adapter if self.adapter is not None and has_tokenizer(self.adapter.path) else self.base
-        return load_tokenizer(source.path, source.name)
+        return load_tokenizer(source.path, source.name, trusted=self.context.run.spec.model.trust_remote_code)
 
     def load(self, tokenizer: PreTrainedTokenizerBase) -> PreparedModel:
         """Return the model with its weights.
@@ -107,7 +110,7 @@ class ModelPlan:
     def _weights(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
         spec = self.context.run.spec
         if self.base is not None:
-            return load_weights(self.base, self.weights_dtype)
+            return load_weights(self.base, self.weights_dtype, spec.model)
         if spec.model.architecture is None:
             raise ValueError("a frozen run names neither a base model nor an architecture")
         return new_weights(spec.model.architecture, tokenizer, spec.training.seed)
@@ -116,7 +119,7 @@ class ModelPlan:
         dtype = self.context.run.spec.model.dtype
         if not self.trains_adapter or self.base is None:
             return OutputWriter(dtype)
-        return OutputWriter(dtype, self.base.volume, self.base.pod_path)
+        return OutputWriter(dtype, self.base.place, self.base.reference)
 
 
 def plan_model(context: RunContext, arguments: TrainingArguments) -> ModelPlan:
@@ -127,12 +130,14 @@ def plan_model(context: RunContext, arguments: TrainingArguments) -> ModelPlan:
         arguments: The trainer's arguments, which know the other processes.
 
     Raises:
-        ModelNotFound: A folder is missing, or an earlier job's output is not what it was.
+        ModelNotFound: A model is missing, or an earlier job's output is not what it was.
+        GatedModel: The Hub does not let the job have the model.
+        HubUnreachable: The Hub does not answer.
     """
     resolved = context.run.model
     if resolved.base is None:
         return ModelPlan(context, None, None)
-    base = Folder.find(resolved.base, context, "the base model")
+    base = _find_base(context, resolved.base)
     base.require_model()
     adapter = None if resolved.adapter is None else Folder.find(resolved.adapter, context, "the adapter")
     if resolved.digest is not None:
@@ -140,6 +145,11 @@ def plan_model(context: RunContext, arguments: TrainingArguments) -> ModelPlan:
     if adapter is not None and resolved.from_adapter == "merge":
         return ModelPlan(context, merged_base(context, arguments, base, adapter), None)
     return ModelPlan(context, base, adapter)
+
+
+def _find_base(context: RunContext, place: VolumePath | HubModel) -> Folder:
+    role = "the base model"
+    return hub_folder(context, place, role) if isinstance(place, HubModel) else Folder.find(place, context, role)
 
 
 def _require_unchanged(context: RunContext, folder: Folder, digest: str) -> None:

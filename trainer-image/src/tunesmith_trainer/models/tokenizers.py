@@ -67,12 +67,13 @@ def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in TOKENIZER_FILES)
 
 
-def load_tokenizer(folder: Path, where: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path, where: str, *, trusted: bool = False) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a folder, fit for training.
 
     Args:
-        folder: Where it is mounted.
+        folder: Where its files are.
         where: The folder as the user knows it, for messages.
+        trusted: Whether code in the folder may be run.
 
     Raises:
         ModelNotFound: There is none, or it can not be used.
@@ -82,7 +83,7 @@ def load_tokenizer(folder: Path, where: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelNotFound(f"the tokenizer of {where} can not be loaded: {first_line(error)}") from error
     if tokenizer.eos_token is None:

@@ -6,13 +6,14 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
+from tunesmith_trainer.models.causal import require_causal
 from tunesmith_trainer.models.tokenizers import first_line, stop_token_ids
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from tunesmith_api.v1alpha1.model import Architecture
+    from tunesmith_api.v1alpha1.model import Architecture, ModelSource
     from tunesmith_trainer.models.folders import Folder
 
 _LOG = logging.getLogger(__name__)
@@ -27,26 +28,29 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def load_weights(folder: Folder, dtype: str) -> PreTrainedModel:
-    """Return the causal language model of a folder; no code from the folder is run.
+def load_weights(folder: Folder, dtype: str, source: ModelSource) -> PreTrainedModel:
+    """Return the causal language model of a folder.
 
     Args:
         folder: A model folder as `save_pretrained` writes it.
         dtype: Precision to hold the weights in.
+        source: The spec's block about the model; it says whether code from the folder is run.
 
     Raises:
-        ModelNotFound: It is not whole, or not a causal language model.
+        ModelNotFound: It is not whole.
+        InvalidSpec: It is no causal language model, or needs code that may not be run.
     """
     from transformers import AutoModelForCausalLM
 
     folder.require_model()
+    require_causal(folder, trusted=source.trust_remote_code)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder.path,
             dtype=torch_dtype(dtype),
             attn_implementation=_ATTENTION,
             local_files_only=True,
-            trust_remote_code=False,
+            trust_remote_code=source.trust_remote_code,
             use_safetensors=True,
             output_loading_info=True,
         )
