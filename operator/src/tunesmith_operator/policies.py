@@ -118,6 +118,26 @@ def dtype_is_allowed(candidate: Candidate) -> Finding | None:
     )
 
 
+def user_code_is_allowed(candidate: Candidate) -> Finding | None:
+    """Find a function of the user's where the installation runs none."""
+    if candidate.inputs.permissions.user_code:
+        return None
+    fields = [
+        f"spec.{block}[{index}].{name}"
+        for block, datasets in candidate.spec.all_datasets.items()
+        for index, dataset in enumerate(datasets)
+        for name in dataset.functions
+    ]
+    if not fields:
+        return None
+    return Finding(
+        Reason.USER_CODE_REFUSED,
+        f"{fields[0]}: this installation does not let jobs bring code along. Build the text with a template, or have"
+        " `policy.userCode` set in the values of the Tunesmith chart.",
+        permanent=True,
+    )
+
+
 def no_cycle(candidate: Candidate) -> Finding | None:
     """Find a chain of `fromJob` that leads back to the job: it would wait for itself for ever."""
     path = dependencies.cycle(candidate.inputs)
@@ -201,6 +221,7 @@ POLICIES: tuple[Policy, ...] = (
     one_source_each,
     accelerator_is_configured,
     remote_code_is_allowed,
+    user_code_is_allowed,
     dtype_is_allowed,
     no_cycle,
     dependency_is_complete,

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from tunesmith_api.base import REMEDY, ApiModel, Rule, remedy
 from tunesmith_api.v1alpha1.compute import Checkpoint, Output, ResourceRequirements, RunPolicy
-from tunesmith_api.v1alpha1.datasets import Dataset, Evaluation
+from tunesmith_api.v1alpha1.datasets import DataProcessing, Dataset, Evaluation
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import Architecture, ModelSource
 from tunesmith_api.v1alpha1.peft import Peft
@@ -53,6 +53,32 @@ _COMMON_RULES = (
     _claim_for_all_nodes("output"),
     _claim_for_all_nodes("model.cache"),
 )
+_DATA_RULES = (
+    Rule(
+        "!has(self.datasets) || self.datasets.all(d, !has(d.weight))"
+        " || (self.datasets.size() > 1 && self.datasets.all(d, has(d.weight)))",
+        "weights mix several datasets: set weight on each of them, or on none",
+        ".datasets",
+    ),
+    Rule(
+        "!has(self.dataProcessing) || !has(self.dataProcessing.stoppingStrategy)"
+        " || (has(self.datasets) && self.datasets.exists(d, has(d.weight)))",
+        "stoppingStrategy says when drawing by weight ends: set weight on each dataset, or remove it",
+        ".dataProcessing.stoppingStrategy",
+    ),
+    Rule(
+        "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming"
+        " || (has(self.training) && has(self.training.maxSteps))",
+        "a stream has no known end: set training.maxSteps, or remove streaming",
+        ".dataProcessing.streaming",
+    ),
+    Rule(
+        "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming"
+        " || !has(self.evaluation) || !has(self.evaluation.splitRatio)",
+        "splitRatio needs to count all rows first, and a stream does not: use evaluation.datasets, or remove streaming",
+        ".evaluation.splitRatio",
+    ),
+)
 
 
 def _only_with(method: str) -> Rule:
@@ -68,7 +94,7 @@ def _rows_of(method: str, formats: tuple[str, ...], *, templates: bool, needs: s
     """Return the rules that training and evaluation rows have a shape the method can train on."""
     fits = f"(!has(d.format) || d.format in {['auto', *formats]})"
     if not templates:
-        fits += " && !has(d.promptTemplate)"
+        fits += " && !has(d.promptTemplate) && !has(d.promptFunction)"
     message = f"method: {method} needs {needs}: leave format out, or choose a dataset or a method that fit"
     return (
         Rule(f"self.method != '{method}' || !has(self.datasets) || self.datasets.all(d, {fits})", message, ".datasets"),
@@ -90,13 +116,16 @@ class JobSpec(ApiModel):
         Field(
             min_length=1,
             max_length=16,
-            description="Rows to train on; several are concatenated in this order. Required.",
+            description="Rows to train on; several follow each other, or are mixed by `weight`. Required.",
             json_schema_extra=remedy(
                 "spec.datasets must list between 1 and 16 sources of rows: add one, such as"
                 " datasets: [{claim: {name: my-data, path: train.jsonl}}]"
             ),
         ),
     ]
+    data_processing: Annotated[
+        DataProcessing, Field(description="How the rows of all datasets are read and drawn.")
+    ] = DataProcessing()
     evaluation: Annotated[Evaluation | None, Field(description="Held-out rows. Absent means no evaluation.")] = None
     peft: Annotated[Peft | None, Field(description="The adapter to train. Absent means full weights.")] = None
     training: Annotated[Training, Field(description="How long, how fast and on how much at a time to train.")] = (
@@ -128,6 +157,12 @@ class JobSpec(ApiModel):
         ),
     ] = DEFAULT_RUN_ID
 
+    @property
+    def all_datasets(self) -> dict[str, tuple[Dataset, ...]]:
+        """The datasets to train and to evaluate on, by their field."""
+        evaluation = self.evaluation.datasets if self.evaluation else None
+        return {"datasets": self.datasets, "evaluation.datasets": evaluation or ()}
+
 
 def _or_default(path: str, model: type[ApiModel], field: str) -> str:
     """Return the CEL expression of a field below spec, or its default where it or its block is absent."""
@@ -151,6 +186,7 @@ class FineTuneJobSpec(JobSpec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *_COMMON_RULES,
+        *_DATA_RULES,
         _only_with("pretrain"),
         _only_with("sft"),
         *_rows_of("pretrain", ("text",), templates=False, needs="rows of plain text (no templates)"),
@@ -186,6 +222,12 @@ class AlignmentJobSpec(JobSpec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *_COMMON_RULES,
+        *_DATA_RULES,
+        Rule(
+            "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming",
+            "preferences are read before training: remove streaming",
+            ".dataProcessing.streaming",
+        ),
         _only_with("dpo"),
         *_rows_of(
             "dpo", ("preference",), templates=False, needs="preference rows: prompt, chosen, rejected (no templates)"

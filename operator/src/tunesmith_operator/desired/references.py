@@ -79,15 +79,21 @@ def input_claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> fro
 def config_maps(job: Object) -> frozenset[str]:
     """Return the ConfigMaps that a job's datasets and volumes refer to."""
     spec = _mapping(job.get("spec"))
-    names = [_mapping(dataset.get("configMap")).get("name") for dataset in _datasets(spec)]
+    names = [source.get("name") for source in _config_map_files(spec)]
     names += [_mapping(volume.get("configMap")).get("name") for volume in _volumes(spec)]
     return _names(names)
 
 
 def config_map_keys(job: Object) -> tuple[tuple[str, str], ...]:
-    """Return the keys that a job's datasets read, each with the name of its ConfigMap first."""
-    sources = [_mapping(dataset.get("configMap")) for dataset in _datasets(_mapping(job.get("spec")))]
+    """Return the keys that a job's datasets read, rows and code, each with the name of its ConfigMap first."""
+    sources = _config_map_files(_mapping(job.get("spec")))
     return tuple((str(source["name"]), str(source["key"])) for source in sources if {"name", "key"} <= source.keys())
+
+
+def _config_map_files(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    datasets = list(_datasets(spec))
+    functions = [_mapping(dataset.get(f"{part}Function")) for dataset in datasets for part in ("prompt", "completion")]
+    return [_mapping(block.get("configMap")) for block in (*datasets, *functions)]
 
 
 def _datasets(spec: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

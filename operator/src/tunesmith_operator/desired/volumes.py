@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tunesmith_api.run import FrozenRun
-    from tunesmith_api.v1alpha1.datasets import Dataset
+    from tunesmith_api.v1alpha1.datasets import Dataset, UserFunction
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the pod's own memory disk, where torch's workers meet
 
@@ -64,9 +65,11 @@ def _claims(run: FrozenRun) -> Iterator[Mounted]:
 
 def _config_maps(run: FrozenRun) -> Iterator[Mounted]:
     keys: dict[str, set[str]] = {}
-    for dataset in _datasets(run):
-        if dataset.config_map is not None:
-            keys.setdefault(dataset.config_map.name, set()).add(dataset.config_map.key)
+    blocks: list[Dataset | UserFunction] = [*_datasets(run)]
+    blocks += [function for dataset in _datasets(run) for function in dataset.functions.values()]
+    for block in blocks:
+        if block.config_map is not None:
+            keys.setdefault(block.config_map.name, set()).add(block.config_map.key)
     for index, config_map in enumerate(sorted(keys)):
         name = f"tunesmith-configmap-{index}"
         items = [{"key": key, "path": key} for key in sorted(keys[config_map])]
@@ -93,5 +96,4 @@ def _overlay(run: FrozenRun) -> Iterator[Mounted]:
 
 
 def _datasets(run: FrozenRun) -> tuple[Dataset, ...]:
-    evaluation = run.spec.evaluation
-    return run.spec.datasets + ((evaluation.datasets or ()) if evaluation else ())
+    return tuple(itertools.chain.from_iterable(run.spec.all_datasets.values()))

@@ -12,7 +12,13 @@ JOB: dict[str, Any] = {
     "spec": {
         "runId": "7",
         "model": {"fromJob": {"name": "base"}},
-        "datasets": [{"claim": {"name": "a", "path": "x"}}, {"configMap": {"name": "m", "key": "k.txt"}}],
+        "datasets": [
+            {"claim": {"name": "a", "path": "x"}},
+            {
+                "configMap": {"name": "m", "key": "k.txt"},
+                "promptFunction": {"configMap": {"name": "f", "key": "k.py"}, "function": "prompt"},
+            },
+        ],
         "evaluation": {"datasets": [{"claim": {"name": "b", "path": "y"}}]},
         "podTemplate": {
             "volumes": [
@@ -33,8 +39,8 @@ def test_everything_a_job_refers_to() -> None:
     assert references.dependency(KEY, JOB) == other
     assert references.claims(KEY, JOB, {other: BASE}) == {"a", "b", "c", "base-ftj", "models", "tiny-ftj"}
     assert references.input_claims(KEY, JOB, {}) == {"a", "b", "c"}
-    assert references.config_maps(JOB) == {"m", "n"}
-    assert references.config_map_keys(JOB) == (("m", "k.txt"),)
+    assert references.config_maps(JOB) == {"f", "m", "n"}
+    assert references.config_map_keys(JOB) == (("m", "k.txt"), ("f", "k.py"))
 
 
 def test_a_cache_is_made_when_it_does_not_exist() -> None:
