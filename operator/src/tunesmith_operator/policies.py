@@ -156,6 +156,12 @@ def adapter_is_used_one_way(candidate: Candidate) -> Finding | None:
             " is trained further, with its own settings. Remove peft, or set model.fromJob.fromAdapter: merge to train"
             " a new adapter on the merged model."
         )
+    if spec.model.added_tokens or spec.model.added_special_tokens:
+        return _invalid(
+            f"spec.model: the output of {name} is an adapter that is trained further with the tokens it was made with."
+            " Remove addedTokens and addedSpecialTokens, or set model.fromJob.fromAdapter: merge to train a new adapter"
+            " on the merged model."
+        )
     if spec.method == "pretrain":
         return _invalid(
             f"spec.model.fromJob: the output of {name} is an adapter, and pretraining trains full weights."
@@ -178,7 +184,7 @@ def claims_exist(candidate: Candidate) -> Finding | None:
 
 
 def config_maps_exist(candidate: Candidate) -> Finding | None:
-    """Find a ConfigMap, or a key of one, that a dataset or volume names and that does not exist."""
+    """Find a ConfigMap, or a key of one, that a dataset, chat template or volume names and that is not there."""
     inputs = candidate.inputs
     missing = sorted(references.config_maps(inputs.job) - inputs.config_maps.keys())
     where = f"in namespace {inputs.key.namespace}"

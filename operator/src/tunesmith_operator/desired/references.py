@@ -67,7 +67,9 @@ def input_claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> fro
     """Return the claims that must exist before a job starts, see `claims`."""
     spec = _mapping(job.get("spec"))
     names = [_mapping(dataset.get("claim")).get("name") for dataset in _datasets(spec)]
-    names.append(_mapping(_mapping(spec.get("model")).get("path")).get("claim"))
+    model = _mapping(spec.get("model"))
+    names += [_mapping(block.get("path")).get("claim") for block in (model, _mapping(model.get("tokenizer")))]
+    names.append(_mapping(_mapping(model.get("chatTemplate")).get("claim")).get("name"))
     names += [_mapping(volume.get("persistentVolumeClaim")).get("claimName") for volume in _volumes(spec)]
     source = dependency(key, job)
     if source is not None:
@@ -77,17 +79,22 @@ def input_claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> fro
 
 
 def config_maps(job: Object) -> frozenset[str]:
-    """Return the ConfigMaps that a job's datasets and volumes refer to."""
+    """Return the ConfigMaps that a job's datasets, chat template and volumes refer to."""
     spec = _mapping(job.get("spec"))
-    names = [_mapping(dataset.get("configMap")).get("name") for dataset in _datasets(spec)]
+    names = [source.get("name") for source in _config_map_files(spec)]
     names += [_mapping(volume.get("configMap")).get("name") for volume in _volumes(spec)]
     return _names(names)
 
 
 def config_map_keys(job: Object) -> tuple[tuple[str, str], ...]:
-    """Return the keys that a job's datasets read, each with the name of its ConfigMap first."""
-    sources = [_mapping(dataset.get("configMap")) for dataset in _datasets(_mapping(job.get("spec")))]
+    """Return the keys that a job reads, each with the name of its ConfigMap first."""
+    sources = _config_map_files(_mapping(job.get("spec")))
     return tuple((str(source["name"]), str(source["key"])) for source in sources if {"name", "key"} <= source.keys())
+
+
+def _config_map_files(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    chat_template = _mapping(_mapping(spec.get("model")).get("chatTemplate"))
+    return [_mapping(block.get("configMap")) for block in (*_datasets(spec), chat_template)]
 
 
 def _datasets(spec: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -51,8 +51,11 @@ def _claims(run: FrozenRun) -> Iterator[Mounted]:
     """Mount each claim once, whatever it is used for; only those of the output and the cache can be written to."""
     output, cache = run.output.claim, run.spec.model.cache
     written = {output} | ({cache.claim_name} if cache else set())
+    tokenizer, chat_template = run.spec.model.tokenizer, run.spec.model.chat_template
     used = {dataset.claim.name for dataset in _datasets(run) if dataset.claim is not None}
     used |= {place.claim for place in (run.model.base, run.model.adapter) if isinstance(place, VolumePath)}
+    used |= {tokenizer.path.claim} if tokenizer and tokenizer.path else set()
+    used |= {chat_template.claim.name} if chat_template and chat_template.claim else set()
     for index, claim in enumerate((output, *sorted((used | written) - {output}))):
         name = f"tunesmith-claim-{index}"
         # Read-only at the mount, not at the volume: a claim that pods mount both ways at once stays attachable.
@@ -64,9 +67,10 @@ def _claims(run: FrozenRun) -> Iterator[Mounted]:
 
 def _config_maps(run: FrozenRun) -> Iterator[Mounted]:
     keys: dict[str, set[str]] = {}
-    for dataset in _datasets(run):
-        if dataset.config_map is not None:
-            keys.setdefault(dataset.config_map.name, set()).add(dataset.config_map.key)
+    chat_template = run.spec.model.chat_template
+    for block in (*_datasets(run), *((chat_template,) if chat_template else ())):
+        if block.config_map is not None:
+            keys.setdefault(block.config_map.name, set()).add(block.config_map.key)
     for index, config_map in enumerate(sorted(keys)):
         name = f"tunesmith-configmap-{index}"
         items = [{"key": key, "path": key} for key in sorted(keys[config_map])]
