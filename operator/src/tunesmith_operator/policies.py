@@ -118,6 +118,21 @@ def dtype_is_allowed(candidate: Candidate) -> Finding | None:
     )
 
 
+def attention_is_available(candidate: Candidate) -> Finding | None:
+    """Find flash attention where it can not compute: off CUDA, or in 32 bits."""
+    model, profile = candidate.spec.model, candidate.inputs.profiles[candidate.spec.accelerator]
+    if model.attn_implementation != "flash_attention_2":
+        return None
+    dtype = profile.dtypes[0] if model.dtype == "auto" else model.dtype
+    if profile.device == "cuda" and dtype != "float32":
+        return None
+    what = f"runs on {profile.device}" if profile.device != "cuda" else "trains in float32 here"
+    return _invalid(
+        "spec.model.attnImplementation: flash_attention_2 needs CUDA and 16 bits, and accelerator profile"
+        f" {profile.name} {what}. Use sdpa."
+    )
+
+
 def no_cycle(candidate: Candidate) -> Finding | None:
     """Find a chain of `fromJob` that leads back to the job: it would wait for itself for ever."""
     path = dependencies.cycle(candidate.inputs)
@@ -208,6 +223,7 @@ POLICIES: tuple[Policy, ...] = (
     accelerator_is_configured,
     remote_code_is_allowed,
     dtype_is_allowed,
+    attention_is_available,
     no_cycle,
     dependency_is_complete,
     adapter_is_used_one_way,

@@ -14,6 +14,7 @@ from tunesmith_api.v1alpha1.types import HubName, ObjectName, RelativePath, Revi
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 JobKind = Literal["FineTuneJob", "AlignmentJob"]
 FromAdapter = Literal["continue", "merge"]
+Attention = Literal["sdpa", "eager", "flash_attention_2"]
 Token = Annotated[
     str,
     Field(
@@ -258,6 +259,13 @@ class ModelSource(ApiModel):
             " float32. `auto` takes the default of the accelerator profile."
         ),
     ] = "auto"
+    attn_implementation: Annotated[
+        Attention,
+        Field(
+            description="How attention is computed: `sdpa` by torch's fused kernels, `eager` step by step,"
+            " `flash_attention_2` by the flash-attn package on CUDA, in 16 bits."
+        ),
+    ] = "sdpa"
     trust_remote_code: Annotated[
         bool,
         Field(

@@ -18,7 +18,7 @@ from tunesmith_trainer.models.output import OutputWriter
 from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
 from tunesmith_trainer.models.trained_tokenizer import run_tokenizer
 from tunesmith_trainer.models.vocabulary import add_tokens, added_ids, grow, make_room, train_rows
-from tunesmith_trainer.models.weights import fit_tokenizer, load_weights, new_weights
+from tunesmith_trainer.models.weights import fit_tokenizer, load_weights, new_weights, require_attention
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,7 +138,10 @@ class ModelPlan:
             return load_weights(self.base, self.weights_dtype, spec.model)
         if spec.model.architecture is None:
             raise ValueError("a frozen run names neither a base model nor an architecture")
-        return new_weights(spec.model.architecture, tokenizer, spec.training.seed)
+        require_attention(spec.model)
+        return new_weights(
+            spec.model.architecture, tokenizer, spec.training.seed, attention=spec.model.attn_implementation
+        )
 
     def _output(self) -> OutputWriter:
         dtype = self.context.run.spec.model.dtype
