@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tunesmith_api.naming import default_claim_name, default_output_path
 from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec, FineTuneJobSpec
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
-from tunesmith_api.v1alpha1.model import Tokenizer
+from tunesmith_api.v1alpha1.model import Tokenizer, TrainedTokenizer
 
 if TYPE_CHECKING:
     from tunesmith_api.profile import AcceleratorProfile
@@ -87,5 +87,8 @@ def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:
         template = _claim_template(model.cache.claim_template, spec)
         updates["cache"] = model.cache.model_copy(update={"claim_template": template})
     if model.architecture is not None and model.tokenizer is None:
-        updates["tokenizer"] = Tokenizer()
+        updates["tokenizer"] = Tokenizer(train=TrainedTokenizer())
+    if model.tokenizer is not None and model.tokenizer.name is not None:
+        revision = model.tokenizer.revision or DEFAULT_REVISION
+        updates["tokenizer"] = model.tokenizer.model_copy(update={"revision": revision})
     return model.model_copy(update=updates)

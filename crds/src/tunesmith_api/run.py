@@ -54,7 +54,8 @@ class FrozenRun(ApiModel):
     @property
     def uses_hub(self) -> bool:
         """Whether something of the run comes from the Hugging Face Hub."""
-        return isinstance(self.model.base, HubModel)
+        tokenizer = self.spec.model.tokenizer
+        return isinstance(self.model.base, HubModel) or (tokenizer is not None and tokenizer.name is not None)
 
     @property
     def directory(self) -> str:

@@ -138,6 +138,21 @@ def user_code_is_allowed(candidate: Candidate) -> Finding | None:
     )
 
 
+def attention_is_available(candidate: Candidate) -> Finding | None:
+    """Find flash attention where it can not compute: off CUDA, or in 32 bits."""
+    model, profile = candidate.spec.model, candidate.inputs.profiles[candidate.spec.accelerator]
+    if model.attn_implementation != "flash_attention_2":
+        return None
+    dtype = profile.dtypes[0] if model.dtype == "auto" else model.dtype
+    if profile.device == "cuda" and dtype != "float32":
+        return None
+    what = f"runs on {profile.device}" if profile.device != "cuda" else "trains in float32 here"
+    return _invalid(
+        "spec.model.attnImplementation: flash_attention_2 needs CUDA and 16 bits, and accelerator profile"
+        f" {profile.name} {what}. Use sdpa."
+    )
+
+
 def no_cycle(candidate: Candidate) -> Finding | None:
     """Find a chain of `fromJob` that leads back to the job: it would wait for itself for ever."""
     path = dependencies.cycle(candidate.inputs)
@@ -176,6 +191,12 @@ def adapter_is_used_one_way(candidate: Candidate) -> Finding | None:
             " is trained further, with its own settings. Remove peft, or set model.fromJob.fromAdapter: merge to train"
             " a new adapter on the merged model."
         )
+    if spec.model.added_tokens or spec.model.added_special_tokens:
+        return _invalid(
+            f"spec.model: the output of {name} is an adapter that is trained further with the tokens it was made with."
+            " Remove addedTokens and addedSpecialTokens, or set model.fromJob.fromAdapter: merge to train a new adapter"
+            " on the merged model."
+        )
     if spec.method == "pretrain":
         return _invalid(
             f"spec.model.fromJob: the output of {name} is an adapter, and pretraining trains full weights."
@@ -198,7 +219,7 @@ def claims_exist(candidate: Candidate) -> Finding | None:
 
 
 def config_maps_exist(candidate: Candidate) -> Finding | None:
-    """Find a ConfigMap, or a key of one, that a dataset or volume names and that does not exist."""
+    """Find a ConfigMap, or a key of one, that a dataset, chat template or volume names and that is not there."""
     inputs = candidate.inputs
     missing = sorted(references.config_maps(inputs.job) - inputs.config_maps.keys())
     where = f"in namespace {inputs.key.namespace}"
@@ -223,6 +244,7 @@ POLICIES: tuple[Policy, ...] = (
     remote_code_is_allowed,
     user_code_is_allowed,
     dtype_is_allowed,
+    attention_is_available,
     no_cycle,
     dependency_is_complete,
     adapter_is_used_one_way,

@@ -50,6 +50,14 @@ _COMMON_RULES = (
         "evalStrategy needs rows to evaluate on: set spec.evaluation, or evalStrategy: 'no'",
         ".training.evalStrategy",
     ),
+    *(
+        Rule(
+            f"!has(self.model.{field}) || !has(self.peft) || has(self.peft.lora)",
+            f"{field} get embeddings of their own, which only LoRA and full weights train: use peft.lora, or remove it",
+            f".model.{field}",
+        )
+        for field in ("addedTokens", "addedSpecialTokens")
+    ),
     _claim_for_all_nodes("output"),
     _claim_for_all_nodes("model.cache"),
 )

@@ -161,6 +161,17 @@ class OutputRecord(ApiModel):
     ]
 
 
+class Resolved(ApiModel):
+    """What a run trains with, once the defaults and the accelerator profile have spoken; the run's ConfigMap has all."""
+
+    dtype: Annotated[str, Field(max_length=31, description="Precision to compute in.")]
+    attn_implementation: Annotated[str, Field(max_length=63, description="How attention is computed.")]
+    gradient_checkpointing: Annotated[bool, Field(description="Whether activations are computed twice to save memory.")]
+    learning_rate: Annotated[str, Field(max_length=31, description="Peak learning rate, a decimal number.")]
+    world_size: Annotated[int, Field(ge=1, description="Training processes over all nodes.")]
+    global_batch_size: Annotated[int, Field(ge=1, description="Rows per optimiser step, over all processes.")]
+
+
 class JobStatus(ApiModel):
     """The state of a job as the operator sees it."""
 
@@ -178,6 +189,7 @@ class JobStatus(ApiModel):
     state: Annotated[State | None, Field(description="One word for the whole, derived from the rest.")] = None
     model: Annotated[str | None, Field(max_length=512, description="What is trained, in short.")] = None
     run_id: Annotated[str | None, Field(max_length=16, description="The run this status speaks of.")] = None
+    resolved: Annotated[Resolved | None, Field(description="What the run trains with.")] = None
     start_time: Annotated[
         Timestamp | None, Field(description="When the run was frozen; from then on the spec is immutable.")
     ] = None

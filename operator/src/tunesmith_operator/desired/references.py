@@ -67,7 +67,9 @@ def input_claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> fro
     """Return the claims that must exist before a job starts, see `claims`."""
     spec = _mapping(job.get("spec"))
     names = [_mapping(dataset.get("claim")).get("name") for dataset in _datasets(spec)]
-    names.append(_mapping(_mapping(spec.get("model")).get("path")).get("claim"))
+    model = _mapping(spec.get("model"))
+    names += [_mapping(block.get("path")).get("claim") for block in (model, _mapping(model.get("tokenizer")))]
+    names.append(_mapping(_mapping(model.get("chatTemplate")).get("claim")).get("name"))
     names += [_mapping(volume.get("persistentVolumeClaim")).get("claimName") for volume in _volumes(spec)]
     source = dependency(key, job)
     if source is not None:
@@ -77,7 +79,7 @@ def input_claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> fro
 
 
 def config_maps(job: Object) -> frozenset[str]:
-    """Return the ConfigMaps that a job's datasets and volumes refer to."""
+    """Return the ConfigMaps that a job's datasets, chat template and volumes refer to."""
     spec = _mapping(job.get("spec"))
     names = [source.get("name") for source in _config_map_files(spec)]
     names += [_mapping(volume.get("configMap")).get("name") for volume in _volumes(spec)]
@@ -85,7 +87,7 @@ def config_maps(job: Object) -> frozenset[str]:
 
 
 def config_map_keys(job: Object) -> tuple[tuple[str, str], ...]:
-    """Return the keys that a job's datasets read, rows and code, each with the name of its ConfigMap first."""
+    """Return the keys that a job reads, rows and code included, each with the name of its ConfigMap first."""
     sources = _config_map_files(_mapping(job.get("spec")))
     return tuple((str(source["name"]), str(source["key"])) for source in sources if {"name", "key"} <= source.keys())
 
@@ -93,7 +95,8 @@ def config_map_keys(job: Object) -> tuple[tuple[str, str], ...]:
 def _config_map_files(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     datasets = list(_datasets(spec))
     functions = [_mapping(dataset.get(f"{part}Function")) for dataset in datasets for part in ("prompt", "completion")]
-    return [_mapping(block.get("configMap")) for block in (*datasets, *functions)]
+    chat_template = _mapping(_mapping(spec.get("model")).get("chatTemplate"))
+    return [_mapping(block.get("configMap")) for block in (*datasets, *functions, chat_template)]
 
 
 def _datasets(spec: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tunesmith_api.run import FrozenRun
+    from tunesmith_api.v1alpha1.chat_template import ChatTemplate
     from tunesmith_api.v1alpha1.datasets import Dataset, UserFunction
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the pod's own memory disk, where torch's workers meet
@@ -52,8 +53,11 @@ def _claims(run: FrozenRun) -> Iterator[Mounted]:
     """Mount each claim once, whatever it is used for; only those of the output and the cache can be written to."""
     output, cache = run.output.claim, run.spec.model.cache
     written = {output} | ({cache.claim_name} if cache else set())
+    tokenizer, chat_template = run.spec.model.tokenizer, run.spec.model.chat_template
     used = {dataset.claim.name for dataset in _datasets(run) if dataset.claim is not None}
     used |= {place.claim for place in (run.model.base, run.model.adapter) if isinstance(place, VolumePath)}
+    used |= {tokenizer.path.claim} if tokenizer and tokenizer.path else set()
+    used |= {chat_template.claim.name} if chat_template and chat_template.claim else set()
     for index, claim in enumerate((output, *sorted((used | written) - {output}))):
         name = f"tunesmith-claim-{index}"
         # Read-only at the mount, not at the volume: a claim that pods mount both ways at once stays attachable.
@@ -65,8 +69,9 @@ def _claims(run: FrozenRun) -> Iterator[Mounted]:
 
 def _config_maps(run: FrozenRun) -> Iterator[Mounted]:
     keys: dict[str, set[str]] = {}
-    blocks: list[Dataset | UserFunction] = [*_datasets(run)]
+    blocks: list[Dataset | UserFunction | ChatTemplate] = [*_datasets(run)]
     blocks += [function for dataset in _datasets(run) for function in dataset.functions.values()]
+    blocks += [run.spec.model.chat_template] if run.spec.model.chat_template else []
     for block in blocks:
         if block.config_map is not None:
             keys.setdefault(block.config_map.name, set()).add(block.config_map.key)

@@ -54,14 +54,20 @@ def _base_model(run: FrozenRun, saved: SavedOutput) -> VolumePath | HubModel | N
 
 
 def _load(folder: str, base: VolumePath | HubModel | None) -> str:
-    lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", f"folder = {json.dumps(folder)}"]
+    lines = [
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"folder = {json.dumps(folder)}",
+        "tokenizer = AutoTokenizer.from_pretrained(folder)",
+    ]
     if base is None:
         lines.append("model = AutoModelForCausalLM.from_pretrained(folder)")
     else:
         lines.insert(0, "from peft import PeftModel")
         lines.append(f"base = AutoModelForCausalLM.from_pretrained({_arguments(base)})")
+        # The adapter may bring tokens along that the base has no embeddings for.
+        lines.append("if len(tokenizer) > base.get_input_embeddings().num_embeddings:")
+        lines.append("    base.resize_token_embeddings(len(tokenizer))")
         lines.append("model = PeftModel.from_pretrained(base, folder)")
-    lines.append("tokenizer = AutoTokenizer.from_pretrained(folder)")
     return "\n".join(lines)
 
 

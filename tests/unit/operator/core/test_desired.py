@@ -89,6 +89,20 @@ def test_a_cache_on_the_output_claim_is_made_once_and_mounted_once() -> None:
     assert [m["mountPath"] for m in container(run)["volumeMounts"]].count("/tunesmith/claims/results") == 1
 
 
+@pytest.mark.parametrize(
+    ("source", "mounts"),
+    [
+        ({"claim": {"name": "shared", "path": "chat.jinja"}}, {"/tunesmith/claims/shared", "/tunesmith/claims/tokens"}),
+        ({"configMap": {"name": "shared", "key": "k"}}, {"/tunesmith/configmaps/shared", "/tunesmith/claims/tokens"}),
+    ],
+)
+def test_a_tokenizer_and_a_chat_template_are_mounted(source: dict[str, Any], mounts: set[str]) -> None:
+    model = {"name": "team/tiny", "tokenizer": {"path": {"claim": "tokens"}}, "chatTemplate": source}
+    found = {mount["mountPath"]: mount.get("readOnly") for mount in container(frozen(model=model))["volumeMounts"]}
+    assert mounts <= found.keys()
+    assert all(found[path] for path in mounts)
+
+
 def test_the_token_reaches_the_pods_as_a_reference_alone() -> None:
     run = frozen(
         model={"name": "team/tiny", "tokenSecretRef": {"name": "hub"}},

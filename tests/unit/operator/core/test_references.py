@@ -50,6 +50,14 @@ def test_a_cache_is_made_when_it_does_not_exist() -> None:
     assert references.input_claims(KEY, job, {}) == frozenset()
 
 
+def test_a_tokenizer_and_a_chat_template_are_read_from_claims_and_config_maps() -> None:
+    model: dict[str, Any] = {"tokenizer": {"path": {"claim": "t"}}, "chatTemplate": {"claim": {"name": "c"}}}
+    assert references.input_claims(KEY, {"spec": {"model": model}}, {}) == {"t", "c"}
+    model["chatTemplate"] = {"configMap": {"name": "m", "key": "chat.jinja"}}
+    assert references.config_maps({"spec": {"model": model}}) == {"m"}
+    assert references.config_map_keys({"spec": {"model": model}}) == (("m", "chat.jinja"),)
+
+
 def test_a_fresh_job_looks_at_its_first_child() -> None:
     assert references.child(KEY, {"spec": {}}) == "tiny-ftj-1"
     assert references.run_id({"spec": {}}) == "1"

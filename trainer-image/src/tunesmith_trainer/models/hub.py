@@ -35,12 +35,14 @@ class Pin(ApiModel):
         name: Id of the repository.
         revision: The branch, tag or commit that the spec names.
         commit: What that was when the run first asked.
+        weights: Whether it is used as a model; otherwise its tokenizer alone is.
         files: The files that are used, relative to the repository's root.
     """
 
     name: str
     revision: str
     commit: str
+    weights: bool
     files: tuple[str, ...]
 
 
@@ -53,13 +55,14 @@ def pins(context: RunContext) -> tuple[Pin, ...]:
     return _PINS.validate_json(path.read_bytes()) if path.is_file() else ()
 
 
-def hub_folder(context: RunContext, model: HubModel, role: str) -> Folder:
+def hub_folder(context: RunContext, model: HubModel, role: str, *, weights: bool = True) -> Folder:
     """Return the files of a Hub model, fetched unless they are in the cache; the same commit on all ranks.
 
     Args:
         context: The run.
         model: Repository and revision.
         role: What it is to the job, for messages.
+        weights: Whether a model is wanted, with its weights, or its tokenizer alone.
 
     Raises:
         ModelNotFound: There is no such repository or revision, or no model in it that can be loaded.
@@ -67,7 +70,7 @@ def hub_folder(context: RunContext, model: HubModel, role: str) -> Folder:
         HubUnreachable: The Hub does not answer.
     """
     source = context.run.spec.model
-    repository = Repository(model, role, source.token_secret_ref)
+    repository = Repository(model, role, source.token_secret_ref, weights=weights)
     pin = together((lambda: _pinned(context, repository)) if context.rank == 0 else None)[0]
     if pin is None:
         raise ValueError("rank 0 pins a model or fails")
@@ -79,9 +82,9 @@ def hub_folder(context: RunContext, model: HubModel, role: str) -> Folder:
 
 def _pinned(context: RunContext, repository: Repository) -> Pin:
     """Return the run's pin of a repository; the first attempt makes it, the later ones ask no more."""
-    known = pins(context)
+    known, model = pins(context), repository.model
     for pin in known:
-        if (pin.name, pin.revision) == (repository.model.name, repository.model.revision):
+        if (pin.name, pin.revision, pin.weights) == (model.name, model.revision, repository.weights):
             return pin
     pin = _ask(repository)
     text = json.dumps([each.to_wire() for each in (*known, pin)], indent=1)
@@ -100,16 +103,20 @@ def _ask(repository: Repository) -> Pin:
         else:
             info = model_info(model.name, revision=model.revision)
             commit, names = info.sha, [sibling.rfilename for sibling in info.siblings or ()]
-    return Pin(name=model.name, revision=model.revision, commit=commit, files=_needed(names, repository))
+    root = [name for name in names if "/" not in name]
+    files = {name for name in root if name.endswith((*_SMALL_FILES, ".py")) and not name.endswith(".index.json")}
+    if repository.weights:
+        files |= _weights(root, repository)
+    used = {"commit": commit, "weights": repository.weights, "files": tuple(sorted(files))}
+    return Pin(name=model.name, revision=model.revision, **used)
 
 
-def _needed(names: list[str], repository: Repository) -> tuple[str, ...]:
-    """Return the files to fetch: config, tokenizer, code and safetensors, all at the repository's root.
+def _weights(root: list[str], repository: Repository) -> set[str]:
+    """Return the safetensors of a repository and their index, all at its root.
 
     Raises:
         ModelNotFound: There is no model, or none whose weights are safe to load.
     """
-    root = [name for name in names if "/" not in name]
     if MODEL_CONFIG not in root:
         what = "is an adapter: name its base model" if ADAPTER_CONFIG in root else f"has no {MODEL_CONFIG}"
         raise ModelNotFound(f"{repository.name} {what}; choose a model that transformers can load")
@@ -120,8 +127,7 @@ def _needed(names: list[str], repository: Repository) -> tuple[str, ...]:
             f"{repository.name} has no model.safetensors{found}. Choose a revision with safetensors, or convert it once"
             " with save_pretrained and use model.path"
         )
-    small = (name for name in root if name.endswith((*_SMALL_FILES, ".py")) and not name.endswith(".index.json"))
-    return tuple(sorted({*small, *filter(_WEIGHTS.fullmatch, root)}))
+    return set(filter(_WEIGHTS.fullmatch, root))
 
 
 def _fetch(pin: Pin, repository: Repository) -> None:

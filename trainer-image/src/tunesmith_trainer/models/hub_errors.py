@@ -27,11 +27,18 @@ class Repository:
         model: Id and revision.
         role: What it is to the job.
         token: Where its token comes from, None without one.
+        weights: Whether it is used as a model; otherwise its tokenizer alone is.
     """
 
     model: HubModel
     role: str
     token: TokenSecret | None
+    weights: bool
+
+    @property
+    def field(self) -> str:
+        """The field of the spec that names it."""
+        return "spec.model" if self.weights else "spec.model.tokenizer"
 
     @property
     def name(self) -> str:
@@ -80,7 +87,7 @@ def _told(error: BaseException, repository: Repository) -> TrainerError | None:
         return _told(error.__cause__, repository)
     if isinstance(error, errors.RevisionNotFoundError):
         return ModelNotFound(
-            f"{repository.name}: the repository has no such branch, tag or commit; correct spec.model.revision"
+            f"{repository.name}: the repository has no such branch, tag or commit; correct {repository.field}.revision"
         )
     if isinstance(error, errors.GatedRepoError):
         return GatedModel(_gated(repository))
@@ -114,10 +121,10 @@ def _gated(repository: Repository) -> str:
 def _missing(repository: Repository) -> str:
     if repository.token is None:
         return (
-            f"{repository.name} does not exist on the Hub, or is private; correct spec.model.name, or name the Secret of"
+            f"{repository.name} does not exist on the Hub, or is private; correct {repository.field}.name, or name the Secret of"
             " a token that may read it in spec.model.tokenSecretRef"
         )
     return (
-        f"{repository.name} does not exist on the Hub, or {repository.secret} may not read it; correct spec.model.name,"
-        " or the token"
+        f"{repository.name} does not exist on the Hub, or {repository.secret} may not read it; correct"
+        f" {repository.field}.name, or the token"
     )
