@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.methods import Dpo
 from tunesmith_trainer.data.corpus import open_corpora
-from tunesmith_trainer.data.encode import Counts, Encoder, encode_preferences, require_rows
+from tunesmith_trainer.data.counts import Counts
+from tunesmith_trainer.data.encode import Encoder, encode_preferences, require_rows
 from tunesmith_trainer.data.tables import make_table
 from tunesmith_trainer.methods.arguments import common_arguments, method_block
 from tunesmith_trainer.methods.plan import TrainingPlan
@@ -85,6 +86,8 @@ def _loss(dpo: Dpo) -> dict[str, Any]:
 def _table(corpus: Corpus, encoder: Encoder, what: str) -> tuple[Dataset, dict[str, Any]]:
     """Return the rows as token ids of prompt and answers, and what became of them."""
     counts = Counts()
-    table = make_table(encode_preferences(corpus, encoder, counts), ("prompt_ids", "chosen_ids", "rejected_ids"))
+    table = make_table(
+        encode_preferences(corpus.drawn(), encoder, counts), ("prompt_ids", "chosen_ids", "rejected_ids")
+    )
     require_rows(counts, encoder.max_length, what)
     return table, counts.report()
