@@ -147,8 +147,8 @@ $(TRAINER_VENV)/.ready: $(BUILD)/bootstrap/.ready trainer-image/requirements.txt
 	$(UV) pip install --python $(TRAINER_VENV) --no-deps --no-build-isolation --offline --editable crds --editable trainer-image
 	@touch $@
 
-$(RIVAL_VENV)/.ready: $(BUILD)/bootstrap/.ready tests/bench/requirements-rival.txt
+$(RIVAL_VENV)/.ready: $(BUILD)/bootstrap/.ready tests/requirements-rival.txt
 	@echo "==> LLaMA-Factory, in $(RIVAL_VENV): about 6 GB"
 	@test -x $(RIVAL_VENV)/bin/python || $(UV) venv --quiet --clear --python $(PYTHON) $(RIVAL_VENV)
-	$(UV) pip sync --python $(RIVAL_VENV) --require-hashes tests/bench/requirements-rival.txt
+	$(UV) pip sync --python $(RIVAL_VENV) --require-hashes tests/requirements-rival.txt
 	@touch $@
