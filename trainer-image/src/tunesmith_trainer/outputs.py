@@ -94,9 +94,7 @@ def link_output(context: RunContext) -> None:
     sync_directory(job)
 
 
-def saved_output(
-    context: RunContext, manifest: Manifest, base_model: VolumePath | HubModel | None
-) -> SavedOutput:
+def saved_output(context: RunContext, manifest: Manifest, base_model: VolumePath | HubModel | None) -> SavedOutput:
     """Return what the outcome tells about an output."""
     return SavedOutput(
         kind="adapter" if manifest.artifact == "adapter" else "model",

@@ -41,9 +41,9 @@ class TokenSecret(ApiModel):
     """A token of the Hugging Face Hub, in a Secret of the job's namespace."""
 
     name: Annotated[ObjectName, Field(description="Name of the Secret.")]
-    key: Annotated[
-        str, Field(min_length=1, max_length=253, description="Key of the Secret that holds the token.")
-    ] = "token"
+    key: Annotated[str, Field(min_length=1, max_length=253, description="Key of the Secret that holds the token.")] = (
+        "token"
+    )
 
 
 class HubCache(ApiModel):
@@ -174,15 +174,6 @@ class ModelSource(ApiModel):
             " pretrain from scratch",
         ),
         Rule("!has(self.revision) || has(self.name)", "revision belongs to a Hub model: set name", ".revision"),
-        *(
-            Rule(
-                f"!has(self.{field}) || has(self.name) || has(self.fromJob)"
-                " || has(self.tokenizer) && has(self.tokenizer.name)",
-                f"{field} is only for what comes from the Hub, by name, tokenizer.name or fromJob: remove it",
-                f".{field}",
-            )
-            for field in ("tokenSecretRef", "cache")
-        ),
         Rule(
             "!has(self.trustRemoteCode) || !self.trustRemoteCode || !has(self.architecture)",
             "an architecture brings no code: remove trustRemoteCode",
@@ -203,9 +194,7 @@ class ModelSource(ApiModel):
             " commit for all attempts. Its weights must be safetensors."
         ),
     ] = None
-    revision: Annotated[
-        Revision | None, Field(description="Branch, tag or commit of `name`. Default: `main`.")
-    ] = None
+    revision: Annotated[Revision | None, Field(description="Branch, tag or commit of `name`. Default: `main`.")] = None
     token_secret_ref: Annotated[
         TokenSecret | None, Field(description="The Hub token, for gated or private models. Absent means none.")
     ] = None

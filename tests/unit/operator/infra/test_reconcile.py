@@ -57,7 +57,9 @@ def make(client: KubeClient) -> Callable[[Callable[[Inputs], Decision]], Bench]:
         def worth(old: Mapping[str, Any], new: Mapping[str, Any], _last: datetime | None, _now: datetime) -> bool:
             return old != new
 
-        view = View(profiles={}, permissions=Permissions(), samples=Silent(), terminations=lambda _: {}, installed=lambda: True)
+        view = View(
+            profiles={}, permissions=Permissions(), samples=Silent(), terminations=lambda _: {}, installed=lambda: True
+        )
         memory = Memory(
             hint=lambda key: bench.hints.pop(key, None),
             poll=lambda key, target: bench.polls.append((key, target)),

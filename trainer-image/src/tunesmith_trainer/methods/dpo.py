@@ -31,8 +31,9 @@ def build(context: RunContext) -> TrainingPlan:
     from tunesmith_trainer.methods.preference_trainer import PreparedDPOTrainer
 
     spec = context.run.spec
-    corpora = open_corpora(spec, context, ("preference",))
+    # Makes the processes know each other, which then fetch rows once for all.
     arguments = DPOConfig(**common_arguments(context), **_loss(method_block(context, Dpo)))
+    corpora = open_corpora(spec, context, ("preference",))
     source = plan_model(context, arguments)
     tokenizer = source.tokenizer((), arguments)
     given_template = corpora.chat and ensure_chat_template(tokenizer)
