@@ -6,13 +6,15 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
+from tunesmith_trainer.models.architectures.choice import new_config
+from tunesmith_trainer.models.architectures.registration import register
 from tunesmith_trainer.models.tokenizers import first_line, stop_token_ids
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from tunesmith_api.v1alpha1.model import Architecture
+    from tunesmith_api.v1alpha1.architecture import Architecture
     from tunesmith_trainer.models.folders import Folder
 
 _LOG = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ def torch_dtype(name: str) -> torch.dtype:
 
 
 def load_weights(folder: Folder, dtype: str) -> PreTrainedModel:
-    """Return the causal language model of a folder; no code from the folder is run.
+    """Return the causal language model of a folder; no code from the folder is run, not even ours.
 
     Args:
         folder: A model folder as `save_pretrained` writes it.
@@ -40,6 +42,7 @@ def load_weights(folder: Folder, dtype: str) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     folder.require_model()
+    register()
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder.path,
@@ -68,16 +71,10 @@ def _require_whole(folder: Folder, info: dict[str, Any]) -> None:
 
 
 def new_weights(architecture: Architecture, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
-    """Return a Llama decoder with random weights in float32, the same for the same seed."""
-    from transformers import AutoModelForCausalLM, LlamaConfig, set_seed
+    """Return a decoder with random weights in float32, the same for the same seed."""
+    from transformers import AutoModelForCausalLM, set_seed
 
-    config = LlamaConfig(
-        **architecture.model_dump(exclude_none=True),
-        vocab_size=len(tokenizer),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    config = new_config(architecture, tokenizer)
     set_seed(seed)
     return AutoModelForCausalLM.from_config(config, attn_implementation=_ATTENTION)
 
