@@ -42,6 +42,7 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
             "training": _training(spec, spec.method, trains_adapter=trains_adapter),
             "output": _output(kind, name, spec),
             "model": _model(spec, profile),
+            "prepare": _prepare(spec, profile),
         }
     )
 
@@ -78,3 +79,9 @@ def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:
     if model.architecture is not None and model.tokenizer is None:
         updates["tokenizer"] = Tokenizer()
     return model.model_copy(update=updates)
+
+
+def _prepare(spec: JobSpec, profile: AcceleratorProfile) -> object:
+    if spec.prepare.mode != "auto":
+        return spec.prepare
+    return spec.prepare.model_copy(update={"mode": "never" if profile.device == "cpu" else "always"})
