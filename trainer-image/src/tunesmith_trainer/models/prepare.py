@@ -129,6 +129,18 @@ def plan_model(context: RunContext, arguments: TrainingArguments) -> ModelPlan:
     Raises:
         ModelNotFound: A folder is missing, or an earlier job's output is not what it was.
     """
+    plan = find_model(context)
+    if plan.base is not None and plan.adapter is not None and context.run.model.from_adapter == "merge":
+        return ModelPlan(context, merged_base(context, arguments, plan.base, plan.adapter), None)
+    return plan
+
+
+def find_model(context: RunContext) -> ModelPlan:
+    """Return where the model comes from; an adapter that is to be merged lies beside its base still.
+
+    Raises:
+        ModelNotFound: A folder is missing, or an earlier job's output is not what it was.
+    """
     resolved = context.run.model
     if resolved.base is None:
         return ModelPlan(context, None, None)
@@ -137,8 +149,6 @@ def plan_model(context: RunContext, arguments: TrainingArguments) -> ModelPlan:
     adapter = None if resolved.adapter is None else Folder.find(resolved.adapter, context, "the adapter")
     if resolved.digest is not None:
         _require_unchanged(context, adapter or base, resolved.digest)
-    if adapter is not None and resolved.from_adapter == "merge":
-        return ModelPlan(context, merged_base(context, arguments, base, adapter), None)
     return ModelPlan(context, base, adapter)
 
 
