@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, TypeVar
 from tunesmith_api.naming import default_claim_name, default_output_path
 from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec, FineTuneJobSpec
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
-from tunesmith_api.v1alpha1.model import Tokenizer
+from tunesmith_api.v1alpha1.model import Tokenizer, TrainedTokenizer
 
 if TYPE_CHECKING:
     from tunesmith_api.profile import AcceleratorProfile
+    from tunesmith_api.v1alpha1.compute import ClaimTemplate
     from tunesmith_api.v1alpha1.jobs import JobSpec
     from tunesmith_api.v1alpha1.training import Training
 
 AnySpec = TypeVar("AnySpec", FineTuneJobSpec, AlignmentJobSpec)
 
 DEFAULT_EPOCHS = 3.0
+DEFAULT_REVISION = "main"
 _LEARNING_RATE = {  # method -> (full weights, adapter)
     "pretrain": (5e-4, 5e-4),
     "sft": (2e-5, 2e-4),
@@ -61,14 +63,18 @@ def _training(spec: JobSpec, method: str, *, trains_adapter: bool) -> Training:
 
 def _output(kind: str, name: str, spec: JobSpec) -> object:
     output = spec.output
-    modes = output.claim_template.access_modes or ("ReadWriteMany" if spec.num_nodes > 1 else "ReadWriteOnce",)
     return output.model_copy(
         update={
             "claim_name": output.claim_name or default_claim_name(kind, name),
             "path": output.path or default_output_path(kind, name),
-            "claim_template": output.claim_template.model_copy(update={"access_modes": modes}),
+            "claim_template": _claim_template(output.claim_template, spec),
         }
     )
+
+
+def _claim_template(template: ClaimTemplate, spec: JobSpec) -> ClaimTemplate:
+    modes = template.access_modes or ("ReadWriteMany" if spec.num_nodes > 1 else "ReadWriteOnce",)
+    return template.model_copy(update={"access_modes": modes})
 
 
 def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:
@@ -76,8 +82,16 @@ def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:
     updates: dict[str, object] = {}
     if model.dtype == "auto":
         updates["dtype"] = profile.dtypes[0]
+    if model.name is not None and model.revision is None:
+        updates["revision"] = DEFAULT_REVISION
+    if model.cache is not None:
+        template = _claim_template(model.cache.claim_template, spec)
+        updates["cache"] = model.cache.model_copy(update={"claim_template": template})
     if model.architecture is not None and model.tokenizer is None:
-        updates["tokenizer"] = Tokenizer()
+        updates["tokenizer"] = Tokenizer(train=TrainedTokenizer())
+    if model.tokenizer is not None and model.tokenizer.name is not None:
+        revision = model.tokenizer.revision or DEFAULT_REVISION
+        updates["tokenizer"] = model.tokenizer.model_copy(update={"revision": revision})
     return model.model_copy(update=updates)
 
 

@@ -57,8 +57,20 @@ def _common(run: FrozenRun, device: dict[str, str], number: int) -> dict[str, di
     template = run.spec.pod_template
     for variable in (template.env if template else None) or ():
         variables[variable.name] = variable.to_wire()
+    variables |= _hub(run)
     _add(variables, {"HOME": pod.HOME_DIRECTORY, "TMPDIR": pod.TEMPORARY_DIRECTORY})
     _add(variables, {pod.ENV_ATTEMPT: str(number)})
+    return variables
+
+
+def _hub(run: FrozenRun) -> dict[str, dict[str, Any]]:
+    """Return what huggingface_hub is told: the token, and where it keeps what it fetches."""
+    model, variables = run.spec.model, dict[str, dict[str, Any]]()
+    if model.cache is not None:
+        _add(variables, {"HF_HUB_CACHE": pod.claim_path(model.cache.claim_name, model.cache.path or "")})
+    if model.token_secret_ref is not None:
+        secret = {"secretKeyRef": model.token_secret_ref.to_wire()}
+        variables["HF_TOKEN"] = {"name": "HF_TOKEN", "valueFrom": secret}
     return variables
 
 

@@ -10,6 +10,7 @@ from tunesmith_api.meta import Reason, State
 from tunesmith_operator.desired.child import child
 from tunesmith_operator.inputs import Create, Decision
 from tunesmith_operator.status import attempts, ending, progress, times
+from tunesmith_operator.status.resolved import resolved
 from tunesmith_operator.steps import backoff, common
 from tunesmith_operator.steps.prepare import prepare
 
@@ -38,9 +39,10 @@ def begin(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> Decis
         run: The frozen run.
         run_is_stored: Whether its ConfigMap exists.
     """
-    if run_is_stored and situation.status.start_time is None:
-        started = situation.status.model_copy(update={"start_time": times.render(situation.now)})
-        situation = situation.with_status(started)
+    status = situation.status.model_copy(update={"resolved": resolved(run)})
+    if run_is_stored and status.start_time is None:
+        status = status.model_copy(update={"start_time": times.render(situation.now)})
+    situation = situation.with_status(status)
     prepared = prepare(situation, run, run_is_stored=run_is_stored)
     if isinstance(prepared, Decision):
         return prepared

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith_api.meta import Reason, State
 from tunesmith_operator.desired.child import KIND
-from tunesmith_operator.desired.claim import output_claim
+from tunesmith_operator.desired.claim import claims
 from tunesmith_operator.desired.run_config import run_config
 from tunesmith_operator.inputs import Create, Decision, Delete
 from tunesmith_operator.status import conditions, times
@@ -76,9 +76,10 @@ def refused(situation: Situation) -> Decision | None:
 
 
 def foundation(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> tuple[Create, ...]:
-    """Return what creates the claim and the frozen run that pods of a run mount, as far as they do not exist."""
-    claim = () if run.output.claim in situation.inputs.claims else (Create(output_claim(run), adopt="any"),)
-    return claim if run_is_stored else (*claim, Create(run_config(run), adopt="owned"))
+    """Return what creates the claims and the frozen run that pods of a run mount, as far as they do not exist."""
+    there = situation.inputs.claims
+    missing = tuple(Create(claim, adopt="any") for claim in claims(run) if claim["metadata"]["name"] not in there)
+    return missing if run_is_stored else (*missing, Create(run_config(run), adopt="owned"))
 
 
 def delete_child(situation: Situation) -> tuple[Delete, ...]:

@@ -90,6 +90,8 @@ def test_a_former_runs_end_is_not_waited_for() -> None:
 @pytest.mark.parametrize(
     ("source", "text"),
     [
+        ({"name": "team/tiny"}, "team/tiny"),
+        ({"name": "team/tiny", "revision": "v1"}, "team/tiny@v1"),
         ({"path": {"claim": "c", "path": "a/b"}}, "c:a/b"),
         ({"path": {"claim": "c"}}, "c:/"),
         ({"fromJob": {"name": "j"}}, "ftj/j"),

@@ -54,8 +54,19 @@ OpenRows = Callable[..., Corpora]
 def open_rows(folder: Folder) -> OpenRows:
     """Open datasets, given as the spec has them."""
 
-    def open_(*datasets: dict[str, Any], accepted: tuple[Format, ...] = ALL_FORMATS, evaluation: Any = None) -> Corpora:
-        spec = {"method": "sft", "model": {"path": {"claim": "models"}}, "datasets": datasets, "evaluation": evaluation}
+    def open_(
+        *datasets: dict[str, Any],
+        accepted: tuple[Format, ...] = ALL_FORMATS,
+        evaluation: Any = None,
+        processing: Any = None,
+    ) -> Corpora:
+        spec = {
+            "method": "sft",
+            "model": {"path": {"claim": "models"}},
+            "datasets": datasets,
+            "evaluation": evaluation,
+            "dataProcessing": processing or {},
+        }
         return open_corpora(FineTuneJobSpec.model_validate(spec), folder, accepted)
 
     return open_

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.errors import ModelNotFound
-from tunesmith_trainer.models.lora import lora_config, read_config
+from tunesmith_trainer.models.causal import require_causal
+from tunesmith_trainer.models.lora import read_config
 from tunesmith_trainer.models.tokenizers import first_line
-from tunesmith_trainer.models.weights import fit_tokenizer, new_weights
+from tunesmith_trainer.models.weights import new_weights
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -48,13 +49,12 @@ def outline(plan: ModelPlan, tokenizer: PreTrainedTokenizerBase) -> Outline:
     """
     import torch
 
-    spec = plan.context.run.spec
-    where = "the new architecture" if plan.base is None else plan.base.name
     with torch.device("meta"):
         model = _without_weights(plan, tokenizer)
-        fit_tokenizer(model, tokenizer, spec.training.max_length, where)
+        added = plan.fit(model, tokenizer)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        config = _adapter_config(plan, model)
+        continues = plan.adapter is not None and plan.context.run.model.from_adapter == "continue"
+        config = read_config(plan.adapter) if plan.adapter and continues else plan.new_adapter(model, added)
         return Outline(parameters, parameters if config is None else _trained(model, config))
 
 
@@ -63,13 +63,15 @@ def _without_weights(plan: ModelPlan, tokenizer: PreTrainedTokenizerBase) -> Pre
     if plan.base is None:
         if spec.model.architecture is None:
             raise ValueError("a frozen run names neither a base model nor an architecture")
-        return new_weights(spec.model.architecture, tokenizer, spec.training.seed)
+        return new_weights(spec.model.architecture, tokenizer, spec.training.seed, attention="sdpa")
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    trusted = spec.model.trust_remote_code
+    require_causal(plan.base, trusted=trusted)
     _require_readable(plan.base)
     try:
-        config = AutoConfig.from_pretrained(plan.base.path, local_files_only=True, trust_remote_code=False)
-        return AutoModelForCausalLM.from_config(config)
+        config = AutoConfig.from_pretrained(plan.base.path, local_files_only=True, trust_remote_code=trusted)
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=trusted)
     # What a damaged config raises is the business of two libraries; a fault of ours would show with any model.
     except Exception as error:
         raise ModelNotFound(f"{plan.base.name} can not be loaded: {first_line(error)}") from error
@@ -99,13 +101,6 @@ def _weight_files(folder: Folder) -> list[str]:
         raise ModelNotFound(
             f"{folder.name}: {_INDEX_FILE} can not be read: {first_line(error)}; copy the whole folder"
         ) from error
-
-
-def _adapter_config(plan: ModelPlan, model: PreTrainedModel) -> PeftConfig | None:
-    """Return the config of the adapter that is trained, new or continued; None when the whole model is."""
-    if plan.adapter is not None:
-        return read_config(plan.adapter)
-    return None if plan.lora is None else lora_config(plan.lora, model)
 
 
 def _trained(model: PreTrainedModel, config: PeftConfig) -> int:

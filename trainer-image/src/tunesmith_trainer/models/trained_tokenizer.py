@@ -37,7 +37,7 @@ def run_tokenizer(context: RunContext, texts: Iterable[str], arguments: Training
 
 def _train(context: RunContext, texts: Iterable[str], folder: Path) -> None:
     model = context.run.spec.model
-    if model.tokenizer is None or model.architecture is None:
+    if model.tokenizer is None or model.tokenizer.train is None or model.architecture is None:
         raise ValueError("a frozen run must name the tokenizer of its architecture")
     tokenizer = train_tokenizer(
         iter(texts), model.tokenizer.train.vocab_size, model.architecture.max_position_embeddings

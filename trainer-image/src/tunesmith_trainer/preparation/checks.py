@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import deque
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer import outputs
+from tunesmith_trainer.data.counts import Counts
+from tunesmith_trainer.data.encode import require_rows
 from tunesmith_trainer.fence import Fence
 from tunesmith_trainer.manifests import write_atomically
+from tunesmith_trainer.methods import METHODS
 from tunesmith_trainer.models.outline import outline
 from tunesmith_trainer.models.prepare import find_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
 from tunesmith_trainer.preparation.report import compose
-from tunesmith_trainer.preparation.rows import count_rows, open_rows
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from tunesmith_api.v1alpha1.preparation import PreparationReport
     from tunesmith_trainer.context import RunContext
+    from tunesmith_trainer.data.corpus import Corpus
+    from tunesmith_trainer.data.feed import Feed
 
 REPORT_FILE = "preparation.json"
 _log = logging.getLogger(__name__)
@@ -49,13 +54,15 @@ def check(context: RunContext) -> PreparationReport:
     outputs.refuse_conflict(context)
     model, alone = find_model(context), Alone()
     known = outline(model, model.tokenizer((), alone)) if model.base is not None else None
-    corpora = open_rows(context)
+    method = METHODS[context.run.spec.method]
+    corpora = method.open_rows(context)
     # Only a new architecture looks at the texts, and it is trained on plain text alone.
     tokenizer = model.tokenizer((row["text"] for row in corpora.train), alone)
     given = corpora.chat and ensure_chat_template(tokenizer)
+    feed = method.make_feed(context, tokenizer)
     data = corpora.report | {
-        "train": count_rows(context, tokenizer, corpora.train, "train on"),
-        "evaluation": count_rows(context, tokenizer, corpora.evaluation, "evaluate on") if corpora.evaluation else None,
+        "train": _counted(feed, corpora.train, "train on"),
+        "evaluation": _counted(feed, corpora.evaluation, "evaluate on") if corpora.evaluation else None,
         "chatTemplateGiven": given,
     }
     report = compose(context, data, known or outline(model, tokenizer))
@@ -66,3 +73,11 @@ def check(context: RunContext) -> PreparationReport:
     for warning in report.warnings:
         _log.warning("%s", warning)
     return report
+
+
+def _counted(feed: Feed, corpus: Corpus, what: str) -> dict[str, Any]:
+    """Return what becomes of the rows of one pass; none of them is kept."""
+    counts = Counts()
+    deque(feed.encode(corpus.drawn(), counts), maxlen=0)
+    require_rows(counts, feed.max_length, what)
+    return counts.report()
