@@ -12,7 +12,7 @@ CLUSTER_TOOL = $(PYTHON) tests/cluster
 HELM = $(BUILD)/cluster/bin/helm
 # Folders of tests that import modules of their own, each judged by itself (after a colon: whose modules it uses too).
 SUITES = tests/bench tests/chart tests/cluster tests/e2e:examples/demo examples/demo tests/golden tests/hub tests/unit/api \
-    tests/unit/operator/core:tests/golden tests/unit/operator/infra tests/unit/trainer/data tests/unit/trainer/lifecycle \
+    tests/unit/operator/core:tests/golden tests/unit/operator/infra tests/unit/trainer/data:tests/hub tests/unit/trainer/lifecycle \
     tests/unit/trainer/methods tests/unit/trainer/models:tests/hub tests/unit/trainer/preparation
 PROJECTS = crds/pyproject.toml operator/pyproject.toml trainer-image/pyproject.toml
 
@@ -147,8 +147,8 @@ $(TRAINER_VENV)/.ready: $(BUILD)/bootstrap/.ready trainer-image/requirements.txt
 	$(UV) pip install --python $(TRAINER_VENV) --no-deps --no-build-isolation --offline --editable crds --editable trainer-image
 	@touch $@
 
-$(RIVAL_VENV)/.ready: $(BUILD)/bootstrap/.ready tests/bench/requirements-rival.txt
+$(RIVAL_VENV)/.ready: $(BUILD)/bootstrap/.ready tests/requirements-rival.txt
 	@echo "==> LLaMA-Factory, in $(RIVAL_VENV): about 6 GB"
 	@test -x $(RIVAL_VENV)/bin/python || $(UV) venv --quiet --clear --python $(PYTHON) $(RIVAL_VENV)
-	$(UV) pip sync --python $(RIVAL_VENV) --require-hashes tests/bench/requirements-rival.txt
+	$(UV) pip sync --python $(RIVAL_VENV) --require-hashes tests/requirements-rival.txt
 	@touch $@

@@ -10,18 +10,27 @@ and refuses the others in the Hub's own words. It writes down every request, so 
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, override
+from typing import Any, ClassVar, Self
 from urllib.parse import unquote, urlsplit
 
-KINDS = {"models": "", "datasets": "datasets/"}
-"""Kinds of repositories: what they are called in paths of the API, and before their names in paths of files."""
+from typing_extensions import override
+
+
+class About(Enum):
+    """What the API tells of a repository, by how its path goes on after the name."""
+
+    FILES = r"/tree/(?P<revision>[^/]+)"
+    REVISION = r"/revision/(?P<revision>[^/]+)"
+    NEWEST = ""
 
 
 @dataclass
@@ -43,7 +52,7 @@ class Request:
     token: str | None
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """An answer other than the wanted one, as the Hub gives it."""
 
     def __init__(self, status: int, code: str = "", message: str = "") -> None:
@@ -118,35 +127,34 @@ class HubServer:
         """Return body and headers for a path.
 
         Raises:
-            Refusal: The Hub would not give them.
+            RefusalError: The Hub would not give them.
         """
         if self.failing:
-            raise Refusal(self.failing, message="The Hub is not well")
+            raise RefusalError(self.failing, message="The Hub is not well")
         if token is not None and token not in self.tokens:
-            raise Refusal(401, message="Invalid credentials in Authorization header")
-        kind, name, revision, file = _parse(path)
+            raise RefusalError(401, message="Invalid credentials in Authorization header")
+        kind, name, revision, wanted = _parse(path)
         repository = self._readable(kind, name, token)
         commit = repository.branches.get(revision, revision)
         if commit not in repository.versions:
-            raise Refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            raise RefusalError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         files = repository.versions[commit]
-        if file is None:
-            siblings = [{"rfilename": path, "size": len(content)} for path, content in sorted(files.items())]
-            about = {"id": name, "sha": commit, "private": repository.private, "siblings": siblings}
-            return json.dumps(about).encode(), {"Content-Type": "application/json"}
+        if isinstance(wanted, About):
+            sizes = {path: len(content) for path, content in sorted(files.items())}
+            return _described(wanted, name, commit, sizes), {"Content-Type": "application/json"}
         if repository.gated and name not in self.tokens.get(token or "", ()):
-            raise Refusal(403 if token else 401, "GatedRepo", f"Access to model {name} is restricted.")
-        if file not in files:
-            raise Refusal(404, "EntryNotFound", "Entry not found")
-        digest = hashlib.sha256(files[file]).hexdigest()
-        return files[file], {"X-Repo-Commit": commit, "ETag": f'"{digest}"', "Accept-Ranges": "bytes"}
+            raise RefusalError(403 if token else 401, "GatedRepo", f"Access to model {name} is restricted.")
+        if wanted not in files:
+            raise RefusalError(404, "EntryNotFound", "Entry not found")
+        digest = hashlib.sha256(files[wanted]).hexdigest()
+        return files[wanted], {"X-Repo-Commit": commit, "ETag": f'"{digest}"', "Accept-Ranges": "bytes"}
 
     def _readable(self, kind: str, name: str, token: str | None) -> Repository:
         repository = self._repositories.get((kind, name))
         hidden = repository is not None and repository.private and name not in self.tokens.get(token or "", ())
         if repository is None or hidden:
             # Without a token the Hub does not tell what does not exist from what is not to be seen.
-            raise Refusal(404 if token else 401, "RepoNotFound", "Repository not found")
+            raise RefusalError(404 if token else 401, "RepoNotFound", "Repository not found")
         return repository
 
 
@@ -154,75 +162,88 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def _parse(path: str) -> tuple[str, str, str, str | None]:
-    """Return kind, name, revision and file of a path; no file means the description of the repository.
+def _described(about: About, name: str, commit: str, sizes: Mapping[str, int]) -> bytes:
+    """Return what the Hub says of a repository, or its list of files."""
+    if about is About.FILES:
+        return json.dumps(
+            [{"type": "file", "path": path, "size": size, "oid": commit} for path, size in sizes.items()]
+        ).encode()
+    return json.dumps({"id": name, "sha": commit, "siblings": [{"rfilename": path} for path in sizes]}).encode()
+
+
+def _parse(path: str) -> tuple[str, str, str, str | About]:
+    """Return kind, name and revision of a path, and what is wanted: a file, or what is said of the repository.
 
     Raises:
-        Refusal: It is no path that this server knows.
+        RefusalError: It is no path that this server knows.
     """
-    for kind, prefix in KINDS.items():
-        about = path.removeprefix(f"/api/{kind}/")
-        if about != path:
-            name, _, revision = about.partition("/revision/")
-            return kind, name, unquote(revision) or "main", None
-        if "/resolve/" in path and (prefix == "" or path.startswith(f"/{prefix}")):
-            name, _, rest = path.removeprefix(f"/{prefix}").partition("/resolve/")
-            if prefix or not name.startswith(tuple(filter(None, KINDS.values()))):
-                revision, _, file = rest.partition("/")
-                return kind, name, unquote(revision), unquote(file)
-    raise Refusal(404, message=f"this Hub has nothing at {path}")
+    for about in About:
+        match = re.fullmatch(rf"/api/(models|datasets)/(.+?){about.value}", path)
+        if match:
+            return match[1], match[2], unquote(match.groupdict().get("revision") or "main"), about
+    match = re.fullmatch(r"/(datasets/)?(.+?)/resolve/([^/]+)/(.+)", path)
+    if match:
+        return "datasets" if match[1] else "models", match[2], unquote(match[3]), unquote(match[4])
+    raise RefusalError(404, message=f"this Hub has nothing at {path}")
 
 
-def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self._serve(body=True)
-
-        def do_HEAD(self) -> None:
-            self._serve(body=False)
-
-        def do_POST(self) -> None:
-            self._serve(body=True)
-
-        @override
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: the requests are written down."""
-
-        def _serve(self, *, body: bool) -> None:
-            path = urlsplit(self.path).path
-            scheme, _, credentials = self.headers.get("Authorization", "").partition(" ")
-            token = credentials if scheme == "Bearer" else None
-            hub.requests.append(Request(self.command, path, token))
-            try:
-                content, headers = hub.answer(path, token)
-            except Refusal as refusal:
-                told = {"X-Error-Code": refusal.code, "X-Error-Message": str(refusal)}
-                self._send(refusal.status, {name: text for name, text in told.items() if text}, b"")
-                return
-            begin = self._begin()
-            status = 206 if begin else 200
-            if begin:
-                headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
-            self._send(status, headers, content[begin:], body=body)
-
-        def _begin(self) -> int:
-            """Return the first byte that is asked for."""
-            return int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
-
-        def _send(self, status: int, headers: Mapping[str, str], content: bytes, *, body: bool = True) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if not body:
-                return
-            cut = hub.cut_after if "/resolve/" in self.path else None
-            if cut is not None and cut < len(content):
-                hub.cut_after, content, self.close_connection = None, content[:cut], True
-            with suppress(ConnectionError):
-                self.wfile.write(content)
+def _handler(server: HubServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(_Handler):
+        hub = server
 
     return Handler
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers for a Hub."""
+
+    protocol_version = "HTTP/1.1"
+    hub: ClassVar[HubServer]
+
+    def do_GET(self) -> None:
+        self._serve(body=True)
+
+    def do_HEAD(self) -> None:
+        self._serve(body=False)
+
+    def do_POST(self) -> None:
+        self._serve(body=True)
+
+    @override
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: the requests are written down."""
+
+    def _serve(self, *, body: bool) -> None:
+        path = urlsplit(self.path).path
+        scheme, _, credentials = self.headers.get("Authorization", "").partition(" ")
+        token = credentials if scheme == "Bearer" else None
+        self.hub.requests.append(Request(self.command, path, token))
+        try:
+            content, headers = self.hub.answer(path, token)
+        except RefusalError as refusal:
+            told = {"X-Error-Code": refusal.code, "X-Error-Message": str(refusal)}
+            self._send(refusal.status, {name: text for name, text in told.items() if text}, b"")
+            return
+        begin = self._begin()
+        status = 206 if begin else 200
+        if begin:
+            headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
+        self._send(status, headers, content[begin:], body=body)
+
+    def _begin(self) -> int:
+        """Return the first byte that is asked for."""
+        return int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+
+    def _send(self, status: int, headers: Mapping[str, str], content: bytes, *, body: bool = True) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if not body:
+            return
+        cut = self.hub.cut_after if "/resolve/" in self.path else None
+        if cut is not None and cut < len(content):
+            self.hub.cut_after, content, self.close_connection = None, content[:cut], True
+        with suppress(ConnectionError):
+            self.wfile.write(content)

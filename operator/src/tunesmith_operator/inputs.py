@@ -74,7 +74,7 @@ class Inputs:
     profiles: Mapping[str, AcceleratorProfile]
     key: JobKey
     job: Object
-    permissions: Permissions = Permissions()
+    permissions: Permissions = field(default_factory=Permissions)
     run_config: Object | None = None
     """ConfigMap of the run that `spec.runId` names."""
     child: Object | None = None

@@ -74,8 +74,8 @@ def one_source_each(candidate: Candidate) -> Finding | None:
     if sum(source is not None for source in (model.name, model.path, model.from_job, model.architecture)) != 1:
         return _invalid("spec.model: set exactly one of name, path, fromJob, architecture.")
     for index, dataset in enumerate(candidate.spec.datasets):
-        if (dataset.claim is None) == (dataset.config_map is None):
-            return _invalid(f"spec.datasets.{index}: set exactly one of claim, configMap.")
+        if sum(source is not None for source in (dataset.hub, dataset.claim, dataset.config_map)) != 1:
+            return _invalid(f"spec.datasets.{index}: set exactly one of hub, claim, configMap.")
     return None
 
 

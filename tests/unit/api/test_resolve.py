@@ -98,6 +98,7 @@ def test_a_hub_model_is_taken_from_main_into_a_claim_that_fits_the_nodes() -> No
 def test_a_model_from_scratch_trains_a_tokenizer() -> None:
     spec = resolved({"method": "pretrain", "model": {"architecture": ARCHITECTURE}})
     assert spec.model.tokenizer is not None
+    assert spec.model.tokenizer.train is not None
     assert spec.model.tokenizer.train.vocab_size == 8192
     assert resolved().model.tokenizer is None
 

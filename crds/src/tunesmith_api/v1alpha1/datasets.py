@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.base import ApiModel, Rule, cel, exactly_one_of, remedy
-from tunesmith_api.v1alpha1.types import ObjectName, RelativePath
+from tunesmith_api.v1alpha1.types import HubName, ObjectName, RelativePath, Revision
 
 DataFormat = Literal["auto", "text", "messages", "prompt-completion", "instruction", "preference"]
 ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
@@ -47,6 +47,22 @@ class ConfigMapSource(ApiModel):
             ),
         ),
     ]
+
+
+class HubSource(ApiModel):
+    """A dataset of the Hugging Face Hub: its files are fetched once per run, at one commit for all attempts."""
+
+    name: Annotated[HubName, Field(description="Id of the dataset, such as `openai/gsm8k`.")]
+    revision: Annotated[Revision, Field(description="Branch, tag or commit.")] = "main"
+    config_name: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=128,
+            description="Configuration (subset) of a dataset that has several, such as `en`. Default: the one that the"
+            " dataset's card names, or the only one.",
+        ),
+    ] = None
 
 
 class Columns(ApiModel):
@@ -120,7 +136,12 @@ class Dataset(ApiModel):
     """One source of rows and how they are read."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        exactly_one_of("claim", "configMap", remedy="a file on a PersistentVolumeClaim or a key of a ConfigMap"),
+        exactly_one_of(
+            "hub",
+            "claim",
+            "configMap",
+            remedy="a dataset of the Hub, a file on a PersistentVolumeClaim or a key of a ConfigMap",
+        ),
         Rule(
             "(has(self.promptTemplate) || has(self.promptFunction))"
             " == (has(self.completionTemplate) || has(self.completionFunction))",
@@ -150,12 +171,13 @@ class Dataset(ApiModel):
             ".columns",
         ),
         Rule(
-            "!has(self.split) || has(self.claim)",
-            "a split is chosen among the files of a folder on a claim: remove split",
+            "!has(self.split) || has(self.claim) || has(self.hub)",
+            "a split is chosen among the files of a Hub dataset or of a folder on a claim: remove split",
             ".split",
         ),
     )
 
+    hub: Annotated[HubSource | None, Field(description="A dataset of the Hugging Face Hub.")] = None
     claim: Annotated[ClaimSource | None, Field(description="A file or folder on a PersistentVolumeClaim.")] = None
     config_map: Annotated[ConfigMapSource | None, Field(description="One key of a ConfigMap, for small data.")] = None
     split: Annotated[
@@ -163,9 +185,10 @@ class Dataset(ApiModel):
         Field(
             min_length=1,
             max_length=64,
-            description="Read only this split of a folder: the files whose name or subfolder says so, as on the Hub"
-            " (`test-00000-of-00002.parquet`, `test/a.csv`; `dev`, `val` and `valid` are `validation`). Absent: all"
-            " files right in the folder, which must then not hold several splits.",
+            description="Read only this split of a Hub dataset or folder: the files whose name or subfolder says so"
+            " (`test-00000-of-00002.parquet`, `test/a.csv`; `dev`, `val` and `valid` are `validation`), or that the"
+            " dataset's card lists. Absent: `train` of a Hub dataset; of a folder all files right in it, which must"
+            " then not hold several splits.",
             json_schema_extra=cel(
                 Rule("self.matches('^[a-zA-Z0-9_]+([.][a-zA-Z0-9_]+)*$')", "must be the name of a split, such as train")
             ),

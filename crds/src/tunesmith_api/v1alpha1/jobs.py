@@ -62,7 +62,21 @@ _COMMON_RULES = (
     _claim_for_all_nodes("output"),
     _claim_for_all_nodes("model.cache"),
 )
+_FROM_HUB = (
+    "has(self.model.name) || has(self.model.fromJob) || (has(self.model.tokenizer) && has(self.model.tokenizer.name))"
+    " || (has(self.datasets) && self.datasets.exists(d, has(d.hub)))"
+    " || (has(self.evaluation) && has(self.evaluation.datasets) && self.evaluation.datasets.exists(d, has(d.hub)))"
+)
 _DATA_RULES = (
+    *(
+        Rule(
+            f"!has(self.model.{field}) || {_FROM_HUB}",
+            f"{field} is only for what comes from the Hub, by model.name, model.tokenizer.name, model.fromJob or"
+            " datasets: remove it",
+            f".model.{field}",
+        )
+        for field in ("tokenSecretRef", "cache")
+    ),
     Rule(
         "!has(self.datasets) || self.datasets.all(d, !has(d.weight))"
         " || (self.datasets.size() > 1 && self.datasets.all(d, has(d.weight)))",

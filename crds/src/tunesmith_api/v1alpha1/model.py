@@ -174,15 +174,6 @@ class ModelSource(ApiModel):
             " pretrain from scratch",
         ),
         Rule("!has(self.revision) || has(self.name)", "revision belongs to a Hub model: set name", ".revision"),
-        *(
-            Rule(
-                f"!has(self.{field}) || has(self.name) || has(self.fromJob)"
-                " || has(self.tokenizer) && has(self.tokenizer.name)",
-                f"{field} is only for what comes from the Hub, by name, tokenizer.name or fromJob: remove it",
-                f".{field}",
-            )
-            for field in ("tokenSecretRef", "cache")
-        ),
         Rule(
             "!has(self.trustRemoteCode) || !self.trustRemoteCode || !has(self.architecture)",
             "an architecture brings no code: remove trustRemoteCode",

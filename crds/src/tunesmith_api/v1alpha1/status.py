@@ -175,16 +175,16 @@ class OutputRecord(ApiModel):
     size_bytes: Annotated[int, Field(ge=0, description="Size of all files, in bytes.")]
     base_model: Annotated[BaseRecord | None, Field(description="The model an adapter belongs to.")] = None
     load: Annotated[
-        str, Field(max_length=2048, description="Python that loads it, with the claims mounted as in the job's pods.")
+        str, Field(max_length=4096, description="Python that loads it, with the claims mounted as in the job's pods.")
     ]
 
 
 class Resolved(ApiModel):
-    """What a run trains with, once the defaults and the accelerator profile have spoken; the run's ConfigMap has all."""
+    """What a run trains with, once defaults and accelerator profile have spoken; the run's ConfigMap has all of it."""
 
     dtype: Annotated[str, Field(max_length=31, description="Precision to compute in.")]
     attn_implementation: Annotated[str, Field(max_length=63, description="How attention is computed.")]
-    gradient_checkpointing: Annotated[bool, Field(description="Whether activations are computed twice to save memory.")]
+    gradient_checkpointing: Annotated[bool, Field(description="Whether activations are recomputed.")]
     learning_rate: Annotated[str, Field(max_length=31, description="Peak learning rate, a decimal number.")]
     world_size: Annotated[int, Field(ge=1, description="Training processes over all nodes.")]
     global_batch_size: Annotated[int, Field(ge=1, description="Rows per optimiser step, over all processes.")]

@@ -177,12 +177,12 @@ def test_a_template_of_one_s_own_renders_the_rows_and_is_saved(lab: Any, undiges
     for path in (claim, configmap):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(TEMPLATE)
-    wanted: dict[str, Any] = {
-        "template": {"template": TEMPLATE},
-        "configMap": {"configMap": {"name": "templates", "key": "chat.jinja"}},
-        "claim": {"claim": {"name": "templates", "path": "chat.jinja"}},
+    source = {
+        "template": TEMPLATE,
+        "configMap": {"name": "templates", "key": "chat.jinja"},
+        "claim": {"name": "templates", "path": "chat.jinja"},
     }[place]
-    context = lab.context("job", spec(lab, {"chatTemplate": wanted}) | LORA, undigested)
+    context = lab.context("job", spec(lab, {"chatTemplate": {place: source}}) | LORA, undigested)
     plan = lab.build(context)
     row = tokenizer_of(plan).decode(plan.trainer.train_dataset[0]["input_ids"])
     assert row == "[user] 0+1=<|endoftext|>[assistant] benzene 0<|endoftext|>"
@@ -193,33 +193,26 @@ def test_a_template_of_one_s_own_renders_the_rows_and_is_saved(lab: Any, undiges
 LLAMA3 = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 
 
-@pytest.mark.parametrize(
-    ("name", "tokens", "rendered"),
-    [
-        (
-            "chatml",
-            [],
-            "<|im_start|>user\n0+1=<|im_end|>\n<|im_start|>assistant\nbenzene 0<|im_end|>\n",
-        ),
-        (
-            "alpaca",
-            [],
-            "Below is an instruction that describes a task. Write a response that appropriately completes the request."
-            "\n\n### Instruction:\n0+1=\n\n### Response:\nbenzene 0<|endoftext|>\n\n",
-        ),
-        (
-            "llama3",
-            LLAMA3,
-            "<|endoftext|><|start_header_id|>user<|end_header_id|>\n\n0+1=<|eot_id|>"
-            "<|start_header_id|>assistant<|end_header_id|>\n\nbenzene 0<|eot_id|>",
-        ),
-    ],
-)
-def test_a_template_by_name(lab: Any, undigested: Any, name: str, tokens: list[str], rendered: str) -> None:
-    wanted = {"chatTemplate": {"name": name}} | ({"addedSpecialTokens": tokens} if tokens else {})
-    plan = lab.build(lab.context("job", spec(lab, wanted), undigested))
+RENDERED = {
+    "chatml": "<|im_start|>user\n0+1=<|im_end|>\n<|im_start|>assistant\nbenzene 0<|im_end|>\n",
+    "alpaca": (
+        "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+        "\n\n### Instruction:\n0+1=\n\n### Response:\nbenzene 0<|endoftext|>\n\n"
+    ),
+    "llama3": (
+        "<|endoftext|><|start_header_id|>user<|end_header_id|>\n\n0+1=<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nbenzene 0<|eot_id|>"
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "tokens"), [("chatml", []), ("alpaca", []), ("llama3", LLAMA3)])
+def test_a_template_by_name(lab: Any, undigested: Any, name: str, tokens: list[str]) -> None:
+    wanted: dict[str, Any] = {"chatTemplate": {"name": name}} | ({"addedSpecialTokens": tokens} if tokens else {})
+    long = {"training": {"maxLength": 128, "maxSteps": 1}}
+    plan = lab.build(lab.context("job", spec(lab, wanted) | long, undigested))
     tokenizer = tokenizer_of(plan)
-    assert tokenizer.decode(plan.trainer.train_dataset[0]["input_ids"]) == rendered
+    assert tokenizer.decode(plan.trainer.train_dataset[0]["input_ids"]) == RENDERED[name]
     encoded = tokenizer.apply_chat_template(CHATS[0]["messages"], return_dict=True, return_assistant_tokens_mask=True)
     said = [id_ for id_, mask in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True) if mask]
     end = {"chatml": "<|im_end|>", "alpaca": "<|endoftext|>", "llama3": "<|eot_id|>"}[name]
@@ -227,7 +220,7 @@ def test_a_template_by_name(lab: Any, undigested: Any, name: str, tokens: list[s
     stops = plan.trainer.model.generation_config.eos_token_id
     assert tokenizer.convert_tokens_to_ids(end) in (stops if isinstance(stops, list) else [stops])
     prompt = tokenizer.apply_chat_template(CHATS[0]["messages"][:1], tokenize=False, add_generation_prompt=True)
-    assert rendered.startswith(prompt)
+    assert RENDERED[name].startswith(prompt)
 
 
 def test_templates_that_do_not_work_are_told(lab: Any, undigested: Any) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tunesmith_trainer.data.hub import hub_files
 from tunesmith_trainer.data.layout import Format, Layout, find_layout
 from tunesmith_trainer.data.mixing import Mixing
 from tunesmith_trainer.data.readers import read_file
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from tunesmith_api.v1alpha1.datasets import Dataset
     from tunesmith_api.v1alpha1.jobs import JobSpec
+    from tunesmith_api.v1alpha1.model import TokenSecret
     from tunesmith_trainer.data.raw import RawRow
 
 
@@ -159,12 +161,14 @@ def open_corpora(spec: JobSpec, mounts: Mounts, accepted: tuple[Format, ...]) ->
         InvalidSpec: The spec asks for something the data can not be read by.
     """
     mixing = mixing_of(spec)
-    train = Corpus(_open_all(spec.datasets, mounts, accepted, "spec.datasets"), mixing)
+    token = spec.model.token_secret_ref
+    train = Corpus(_open_all(spec.datasets, mounts, accepted, field="spec.datasets", token=token), mixing)
     evaluation = spec.evaluation
     held_out: Corpus | None = None
     how = [] if mixing is None else [f"mixing {mixing.stopping} {mixing.seed}"]
     if evaluation is not None and evaluation.datasets is not None:
-        held_out = Corpus(_open_all(evaluation.datasets, mounts, accepted, "spec.evaluation.datasets"))
+        field = "spec.evaluation.datasets"
+        held_out = Corpus(_open_all(evaluation.datasets, mounts, accepted, field=field, token=token))
     elif evaluation is not None and evaluation.split_ratio is not None:
         how.append(f"split {evaluation.split_ratio} {spec.training.seed}")
         train, held_out = split_corpus(train, evaluation.split_ratio, spec.training.seed)
@@ -214,19 +218,28 @@ def split_corpus(corpus: Corpus, ratio: float, seed: int) -> tuple[Corpus, Corpu
 
 
 def _open_all(
-    datasets: tuple[Dataset, ...], mounts: Mounts, accepted: tuple[Format, ...], field_: str
+    datasets: tuple[Dataset, ...],
+    mounts: Mounts,
+    accepted: tuple[Format, ...],
+    *,
+    field: str,
+    token: TokenSecret | None,
 ) -> tuple[Source, ...]:
-    return tuple(_open(dataset, mounts, accepted, f"{field_}[{place}]") for place, dataset in enumerate(datasets))
-
-
-def _open(dataset: Dataset, mounts: Mounts, accepted: tuple[Format, ...], field_: str) -> Source:
-    files = source_files(dataset, mounts)
-    first = next(_raw_rows(files))
-    layout = find_layout(dataset, first, accepted, field=field_, mounts=mounts)
-    chat = is_chat(make_row(first, layout))
-    used = layout.used_columns
-    unused = () if used is None else tuple(name for name in first.values if name not in used)
-    return Source(field_, dataset, files, layout, chat, unused)
+    """Look at the first row of each dataset; `token` is where the Hub's comes from."""
+    sources = []
+    for place, dataset in enumerate(datasets):
+        own = f"{field}[{place}]"
+        if dataset.hub is None:
+            files = source_files(dataset, mounts)
+        else:
+            files = hub_files(dataset.hub, dataset.split, field=own, token=token, mounts=mounts)
+        first = next(_raw_rows(files))
+        layout = find_layout(dataset, first, accepted, field=own, mounts=mounts)
+        chat = is_chat(make_row(first, layout))
+        used = layout.used_columns
+        unused = () if used is None else tuple(name for name in first.values if name not in used)
+        sources.append(Source(own, dataset, files, layout, chat, unused))
+    return tuple(sources)
 
 
 def _raw_rows(files: tuple[SourceFile, ...]) -> Iterator[RawRow]:

@@ -21,18 +21,30 @@ _TEXTUAL = (".txt", ".json", ".jsonl", ".csv", ".tsv")
 _BINARY = (".parquet", ".arrow")
 _ENDINGS = f"{', '.join((*_TEXTUAL, *_BINARY))}, or one of the first five with {' or '.join(COMPRESSIONS)} after it"
 # What `datasets` writes next to the rows; nobody's data is called so.
-_METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 _SHOWN = 5
 
 
 class Mounts(Protocol):
-    """Where claims and ConfigMaps are mounted."""
+    """Where a process finds claims and ConfigMaps, and what tells it from the others."""
 
     def claim_path(self, claim: str, path: str = "") -> Path:
         """Return where a path of a claim is found."""
 
     def configmap_path(self, name: str, key: str) -> Path:
         """Return where a key of a ConfigMap is found."""
+
+    @property
+    def run_directory(self) -> Path:
+        """The run's folder, where it writes down what it uses."""
+
+    @property
+    def rank(self) -> int:
+        """Rank of this process among all."""
+
+    @property
+    def local_rank(self) -> int:
+        """Rank of this process on its node."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,7 @@ def source_files(dataset: Dataset, mounts: Mounts) -> tuple[SourceFile, ...]:
         return _claim_files(dataset.claim, dataset.split, mounts)
     if dataset.config_map is not None:
         return (configmap_file(dataset.config_map.name, dataset.config_map.key, mounts),)
-    raise DataError("a dataset names no source; set claim or configMap")
+    raise DataError("a dataset names no source; set hub, claim or configMap")
 
 
 def configmap_file(name: str, key: str, mounts: Mounts) -> SourceFile:
@@ -108,7 +120,7 @@ def _folder_files(source: ClaimSource, split: str | None, root: Path) -> tuple[S
     data = {
         path.relative_to(root): SourceFile(f"file {source.path}/{path.relative_to(root)} {where}", path)
         for path in paths
-        if path.name not in _METADATA
+        if path.name not in METADATA
     }
     data = {path: file for path, file in data.items() if file.kind}
     if not data:
@@ -148,7 +160,7 @@ def digest_of(parts: Iterable[tuple[Dataset, tuple[SourceFile, ...]]], *more: st
     digest = hashlib.sha256()
     for dataset, files in parts:
         # Where the bytes lie does not matter, only how they are read: moved data is the same data.
-        digest.update(dataset.model_dump_json(exclude={"claim", "config_map"}).encode())
+        digest.update(dataset.model_dump_json(exclude={"hub", "claim", "config_map"}).encode())
         for file in files:
             digest.update(f"\n{file.kind}{file.compression} {file_digest(file.path)}".encode())
     digest.update("\n".join(more).encode())

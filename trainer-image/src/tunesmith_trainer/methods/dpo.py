@@ -29,8 +29,9 @@ def build(context: RunContext) -> TrainingPlan:
 
     from tunesmith_trainer.methods.preference_trainer import PreparedDPOTrainer
 
-    corpora = open_rows(context)
+    # Makes the processes know each other, which then fetch rows once for all.
     arguments = DPOConfig(**common_arguments(context), **_loss(method_block(context, Dpo)))
+    corpora = open_rows(context)
     source = plan_model(context, arguments)
     tokenizer = source.tokenizer((), arguments)
     given_template = corpora.chat and ensure_chat_template(tokenizer)

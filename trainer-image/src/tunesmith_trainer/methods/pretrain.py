@@ -24,12 +24,14 @@ def build(context: RunContext) -> TrainingPlan:
     """Return a trainer that is ready to train; see `methods.Method`."""
     from trl import SFTConfig
 
-    corpora, options = open_rows(context), method_block(context, Pretrain)
+    options = method_block(context, Pretrain)
+    # Makes the processes know each other, which then fetch rows once for all.
     arguments = SFTConfig(
         **common_arguments(context),
         dataset_kwargs={"skip_prepare_dataset": True},
         pad_to_multiple_of=options.pad_to_multiple_of,
     )
+    corpora = open_rows(context)
     source = plan_model(context, arguments)
     tokenizer = source.tokenizer((row["text"] for row in corpora.train), arguments)
     apart = options.packing and options.packing_strategy != "wrapped"

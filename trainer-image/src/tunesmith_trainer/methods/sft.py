@@ -29,12 +29,14 @@ def build(context: RunContext) -> TrainingPlan:
     """Return a trainer that is ready to train; see `methods.Method`."""
     from trl import SFTConfig
 
-    corpora, options = open_rows(context), method_block(context, Sft)
+    options = method_block(context, Sft)
+    # Makes the processes know each other, which then fetch rows once for all.
     arguments = SFTConfig(
         **common_arguments(context),
         dataset_kwargs={"skip_prepare_dataset": True},
         pad_to_multiple_of=options.pad_to_multiple_of,
     )
+    corpora = open_rows(context)
     source = plan_model(context, arguments)
     tokenizer = source.tokenizer((), arguments)
     given_template = corpora.chat and ensure_chat_template(tokenizer)

@@ -93,22 +93,41 @@ def _pinned(context: RunContext, repository: Repository) -> Pin:
 
 
 def _ask(repository: Repository) -> Pin:
-    from huggingface_hub import constants, model_info, snapshot_download
+    from huggingface_hub import HfApi, constants
 
     model = repository.model
-    with explained(repository):
-        if constants.HF_HUB_OFFLINE:
-            folder = Path(snapshot_download(model.name, revision=model.revision, local_files_only=True))
-            commit, names = folder.name, [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
-        else:
-            info = model_info(model.name, revision=model.revision)
-            commit, names = info.sha, [sibling.rfilename for sibling in info.siblings or ()]
+    if constants.HF_HUB_OFFLINE:
+        commit, names = _cached(repository)
+    else:
+        with explained(repository):
+            info = HfApi().model_info(model.name, revision=model.revision)
+        commit, names = info.sha, [sibling.rfilename for sibling in info.siblings or ()]
     root = [name for name in names if "/" not in name]
     files = {name for name in root if name.endswith((*_SMALL_FILES, ".py")) and not name.endswith(".index.json")}
     if repository.weights:
         files |= _weights(root, repository)
-    used = {"commit": commit, "weights": repository.weights, "files": tuple(sorted(files))}
-    return Pin(name=model.name, revision=model.revision, **used)
+    return Pin(
+        name=model.name,
+        revision=model.revision,
+        commit=commit,
+        weights=repository.weights,
+        files=tuple(sorted(files)),
+    )
+
+
+def _cached(repository: Repository) -> tuple[str, list[str]]:
+    """Return commit and files of a repository that was put into the cache before.
+
+    Raises:
+        ModelNotFound: It was not.
+    """
+    storage, revision = _storage(repository.model.name), repository.model.revision
+    reference = storage / "refs" / revision
+    commit = reference.read_text(encoding="ascii").strip() if reference.is_file() else revision
+    names = [path.name for path in (storage / "snapshots" / commit).glob("*")]
+    if not names:
+        raise ModelNotFound(f"{repository.name} is not in the cache, and HF_HUB_OFFLINE is set; {repository.remedy}")
+    return commit, names
 
 
 def _weights(root: list[str], repository: Repository) -> set[str]:
@@ -150,7 +169,12 @@ def _lacking(pin: Pin) -> list[str]:
 
 
 def _snapshot(pin: Pin) -> Path:
+    return _storage(pin.name) / "snapshots" / pin.commit
+
+
+def _storage(name: str) -> Path:
+    """Return where huggingface_hub keeps a repository."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
-    return Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=pin.name, repo_type="model"), "snapshots", pin.commit)
+    return Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tunesmith_api.v1alpha1.model import TokenSecret
     from tunesmith_api.v1alpha1.status import HubModel
 
-_TRANSPORTS = frozenset({"httpx", "httpcore", "requests", "urllib3"})  # huggingface_hub 1 uses httpx, 0.x requests
+_TRANSPORTS = ("httpx", "httpcore", "requests", "urllib3")  # huggingface_hub 1 uses httpx or httpx2, 0.x requests
 _REFUSALS = frozenset({401, 403})
 
 
@@ -56,8 +56,8 @@ class Repository:
         from huggingface_hub import constants
 
         return (
-            f"see whether pods may reach {constants.ENDPOINT}, or set HF_ENDPOINT to a mirror in podTemplate.env; without"
-            " a network fill model.cache beforehand and set HF_HUB_OFFLINE to 1"
+            f"see whether pods may reach {constants.ENDPOINT}, or set HF_ENDPOINT to a mirror in podTemplate.env;"
+            " without a network fill model.cache beforehand and set HF_HUB_OFFLINE to 1"
         )
 
 
@@ -85,25 +85,27 @@ def _told(error: BaseException, repository: Repository) -> TrainerError | None:
 
     if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
         return _told(error.__cause__, repository)
-    if isinstance(error, errors.RevisionNotFoundError):
-        return ModelNotFound(
-            f"{repository.name}: the repository has no such branch, tag or commit; correct {repository.field}.revision"
-        )
-    if isinstance(error, errors.GatedRepoError):
-        return GatedModel(_gated(repository))
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return ModelNotFound(_missing(repository))
-    if isinstance(error, (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)):
-        return ModelNotFound(f"{repository.name} is not in the cache, and HF_HUB_OFFLINE is set; {repository.remedy}")
+    for kind, meaning, text in (
+        # The more special kinds first: a gated repository's error is one of a missing one.
+        (errors.GatedRepoError, GatedModel, _gated),
+        (errors.RepositoryNotFoundError, ModelNotFound, _missing),
+        (errors.RevisionNotFoundError, ModelNotFound, _unknown_revision),
+    ):
+        if isinstance(error, kind):
+            return meaning(text(repository))
     if getattr(getattr(error, "response", None), "status_code", None) in _REFUSALS:
         return GatedModel(
             f"{repository.name}: the Hub refuses {repository.secret} ({first_line(error)}); make a token that may read"
             " this repository, and put it into the Secret of spec.model.tokenSecretRef"
         )
-    network = isinstance(error, (errors.HfHubHTTPError, ConnectionError, TimeoutError))
-    if network or type(error).__module__.partition(".")[0] in _TRANSPORTS:
+    network = isinstance(error, (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError))
+    if network or type(error).__module__.startswith(_TRANSPORTS):
         return HubUnreachable(f"{repository.name} can not be fetched: {first_line(error)}; {repository.remedy}")
     return None
+
+
+def _unknown_revision(repository: Repository) -> str:
+    return f"{repository.name}: the repository has no such branch, tag or commit; correct {repository.field}.revision"
 
 
 def _gated(repository: Repository) -> str:
@@ -112,8 +114,8 @@ def _gated(repository: Repository) -> str:
     accept = f"accept its conditions at {constants.ENDPOINT}/{repository.model.name}"
     if repository.token is None:
         return (
-            f"{repository.name} is gated, and the job has no token: {accept}, put a token of that account into a Secret,"
-            " and name it in spec.model.tokenSecretRef"
+            f"{repository.name} is gated, and the job has no token: {accept}, put a token of that account into a"
+            " Secret, and name it in spec.model.tokenSecretRef"
         )
     return f"{repository.name} is gated, and {repository.secret} is of an account without access: {accept} with it"
 
@@ -121,8 +123,8 @@ def _gated(repository: Repository) -> str:
 def _missing(repository: Repository) -> str:
     if repository.token is None:
         return (
-            f"{repository.name} does not exist on the Hub, or is private; correct {repository.field}.name, or name the Secret of"
-            " a token that may read it in spec.model.tokenSecretRef"
+            f"{repository.name} does not exist on the Hub, or is private; correct {repository.field}.name, or name the"
+            " Secret of a token that may read it in spec.model.tokenSecretRef"
         )
     return (
         f"{repository.name} does not exist on the Hub, or {repository.secret} may not read it; correct"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tunesmith_api.v1alpha1.status import VolumePath
 from tunesmith_trainer.manifests import read_manifest, seal
 from tunesmith_trainer.models.folders import Folder
-from tunesmith_trainer.models.lora import continue_adapter
+from tunesmith_trainer.models.lora import continue_adapter, read_config
 from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
 from tunesmith_trainer.models.vocabulary import make_room
 from tunesmith_trainer.models.weights import load_weights, torch_dtype
@@ -47,7 +47,7 @@ def _merge(context: RunContext, base: Folder, adapter: Folder, folder: Path) -> 
     spec = context.run.spec
     # Merged in float32, so that the sum is rounded once.
     weights = load_weights(base, "float32", spec.model)
-    make_room(weights, adapter)
+    make_room(weights, read_config(adapter))
     model = continue_adapter(weights, adapter, None).merge_and_unload(safe_merge=True)
     source = adapter if has_tokenizer(adapter.path) else base
     tokenizer = load_tokenizer(source.path, source.name, trusted=spec.model.trust_remote_code)

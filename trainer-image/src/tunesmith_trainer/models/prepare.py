@@ -12,7 +12,7 @@ from tunesmith_trainer.errors import ModelNotFound
 from tunesmith_trainer.models.chat_template import set_chat_template
 from tunesmith_trainer.models.folders import Folder
 from tunesmith_trainer.models.hub import hub_folder
-from tunesmith_trainer.models.lora import continue_adapter, lora_config
+from tunesmith_trainer.models.lora import continue_adapter, lora_config, read_config
 from tunesmith_trainer.models.merge import merged_base
 from tunesmith_trainer.models.output import OutputWriter
 from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
@@ -133,7 +133,7 @@ class ModelPlan:
         """
         spec = self.context.run.spec
         if self.adapter is not None:
-            make_room(model, self.adapter)
+            make_room(model, read_config(self.adapter))
         added = added_ids(tokenizer, spec.model)
         grow(model, tokenizer, added, spec.training.seed)
         where = "the new architecture" if self.base is None else self.base.name

@@ -1,22 +1,16 @@
-"""Tokens that are added to a vocabulary: rows of the embeddings that begin at the mean of the others, and are trained."""
+"""Tokens that are added to a vocabulary: their embeddings begin at the mean of the others, and are trained."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
-
-from tunesmith_trainer.models.folders import ADAPTER_CONFIG
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from peft import LoraConfig
+    from peft import LoraConfig, PeftConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from tunesmith_api.v1alpha1.model import ModelSource
-    from tunesmith_trainer.models.folders import Folder
-
-_ROWS = "trainable_token_indices"  # peft's name for rows of embeddings that an adapter brings along
 
 
 def add_tokens(tokenizer: PreTrainedTokenizerBase, source: ModelSource) -> None:
@@ -57,10 +51,9 @@ def train_rows(config: LoraConfig, model: PreTrainedModel, added: Collection[int
     config.trainable_token_indices = {name.rpartition(".")[2]: list(added) for name in names[: 1 if tied else 2]}
 
 
-def make_room(model: PreTrainedModel, adapter: Folder) -> None:
-    """Give a base model the rows that a saved adapter brings along; what they hold until it is loaded does not matter."""
-    config: dict[str, Any] = json.loads((adapter.path / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    rows = config.get(_ROWS) or {}
+def make_room(model: PreTrainedModel, config: PeftConfig) -> None:
+    """Give a base model the rows that a saved adapter brings along; what they hold before that does not matter."""
+    rows = getattr(config, "trainable_token_indices", None) or {}
     ids = [number for part in (rows.values() if isinstance(rows, dict) else (rows,)) for number in part]
     if ids and max(ids) >= model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(max(ids) + 1, mean_resizing=False)
