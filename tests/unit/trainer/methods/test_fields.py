@@ -107,12 +107,13 @@ def test_every_field_is_here() -> None:
 def test_it_is_an_argument_of_trl(lab: Any, base: Any, method: str, field: str) -> None:
     import trl
 
-    from tunesmith_trainer.methods.arguments import config_arguments
+    from tunesmith_trainer.methods import METHODS
 
     config = {"dpo": trl.DPOConfig}.get(method, trl.SFTConfig)
     beside, value = CHANGES[field]
     before, after = (
-        config_arguments(context(lab, base, method, training), config) for training in (beside, beside | {field: value})
+        METHODS[method].trl_arguments(context(lab, base, method, training))
+        for training in (beside, beside | {field: value})
     )
     assert before != after
     assert after.keys() <= config.__dataclass_fields__.keys()

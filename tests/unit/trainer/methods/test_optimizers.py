@@ -229,6 +229,7 @@ def test_second_matrices_of_lora_learn_faster_with_lora_plus() -> None:
     assert {RATE, 16 * RATE} == set(rates[0].values())
 
 
+@pytest.mark.gpu  # bitsandbytes is in the image for CUDA alone
 @pytest.mark.parametrize(("optim", "bits", "paged"), [("adamw_8bit", 8, 0), ("paged_adamw_32bit", 32, 1)])
 def test_bitsandbytes_is_told_bits_and_pages(optim: str, bits: int, paged: int) -> None:
     optimizer = Tiny().optimizer(resolved(optim))

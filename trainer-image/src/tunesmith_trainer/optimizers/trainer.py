@@ -70,6 +70,6 @@ class SpecTrainer(Trainer):
         return LengthGroupedSampler(
             [len(ids) for ids in rows["input_ids"]],
             self.args.train_batch_size * self.args.gradient_accumulation_steps,
-            self.spec.seed if self.spec.data_seed is None else self.spec.data_seed,
+            self.spec.order_seed,
             lambda: int(self.state.epoch or 0),
         )

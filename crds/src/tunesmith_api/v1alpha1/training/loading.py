@@ -63,3 +63,8 @@ class Loading(ApiModel):
     dataloader_drop_last: Annotated[
         bool, Field(description="Leave out the last batch of an epoch when it is not full, also in evaluation.")
     ] = False
+
+    @property
+    def order_seed(self) -> int:
+        """The seed of the data order."""
+        return self.seed if self.data_seed is None else self.data_seed

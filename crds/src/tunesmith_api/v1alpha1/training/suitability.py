@@ -59,6 +59,18 @@ LANGUAGE_RULES = (
         "packed windows are all of one length: remove trainSamplingStrategy, or set pretrain.packing: false",
         ".training.trainSamplingStrategy",
     ),
+    Rule(
+        f"{_is_not('trainSamplingStrategy', 'group_by_length')}"
+        " || !has(self.sft) || !has(self.sft.packing) || !self.sft.packing",
+        "packed rows are nearly of one length: remove trainSamplingStrategy or sft.packing",
+        ".training.trainSamplingStrategy",
+    ),
+    Rule(
+        f"{_absent('trainSamplingStrategy')}"
+        " || !has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming",
+        "a stream is shuffled by dataProcessing.shuffleBufferSize: remove trainSamplingStrategy or streaming",
+        ".training.trainSamplingStrategy",
+    ),
 )
 """Of FineTuneJob's spec."""
 

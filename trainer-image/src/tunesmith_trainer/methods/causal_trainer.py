@@ -1,4 +1,4 @@
-"""trl.SFTTrainer with the spec's optimiser; Sophia's estimate of curvature needs the model's own next tokens."""
+"""trl.SFTTrainer with the spec's optimiser, on packed rows too."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from trl import SFTTrainer
 from typing_extensions import override
 
 from tunesmith_trainer.data.encode import IGNORED
+from tunesmith_trainer.data.packing import real_tokens
 from tunesmith_trainer.optimizers.sophia import Sophia
 from tunesmith_trainer.optimizers.trainer import SpecTrainer
 
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class LanguageTrainer(SpecTrainer, SFTTrainer):
-    """Trains on next tokens."""
+class CausalTrainer(SpecTrainer, SFTTrainer):
+    """An SFTTrainer that counts the tokens of packed rows; TRL takes a batch without attention mask for one row.
 
+    It tells Sophia the curvature, whose estimate needs the model's own next tokens.
+    """
+
+    _total_train_tokens: int
     _estimated_at = -1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -28,6 +33,16 @@ class LanguageTrainer(SpecTrainer, SFTTrainer):
             # That TRL 2 will have no label smoothing concerns us, not who reads the pod's log.
             warnings.filterwarnings("ignore", "`label_smoothing_factor` is deprecated", FutureWarning)
             super().__init__(*args, **kwargs)
+
+    @override
+    def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        before = self._total_train_tokens
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        if self.model.training and "attention_mask" not in inputs:
+            counted = self.accelerator.gather_for_metrics(real_tokens(inputs["position_ids"])).sum()
+            self._total_train_tokens = before + int(counted)
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+        return loss
 
     @override
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
