@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from tunesmith_api.naming import default_claim_name, default_output_path
-from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec, FineTuneJobSpec
+from tunesmith_api.v1alpha1.jobs import DEFAULT_RUN_ID, AlignmentJobSpec, FineTuneJobSpec
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import Tokenizer
 
@@ -42,6 +42,7 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
             "training": _training(spec, spec.method, trains_adapter=trains_adapter),
             "output": _output(kind, name, spec),
             "model": _model(spec, profile),
+            "reporting": _reporting(name, spec),
         }
     )
 
@@ -68,6 +69,11 @@ def _output(kind: str, name: str, spec: JobSpec) -> object:
             "claim_template": output.claim_template.model_copy(update={"access_modes": modes}),
         }
     )
+
+
+def _reporting(name: str, spec: JobSpec) -> object:
+    default = name if spec.run_id == DEFAULT_RUN_ID else f"{name}-{spec.run_id}"
+    return spec.reporting.model_copy(update={"run_name": spec.reporting.run_name or default})
 
 
 def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:

@@ -13,6 +13,7 @@ from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import Architecture, ModelSource
 from tunesmith_api.v1alpha1.peft import Peft
 from tunesmith_api.v1alpha1.pod_template import PodTemplate
+from tunesmith_api.v1alpha1.reporting import Reporting
 from tunesmith_api.v1alpha1.status import MAX_NODES, JobStatus
 from tunesmith_api.v1alpha1.training import Training
 from tunesmith_api.v1alpha1.types import ObjectName, RunId
@@ -36,6 +37,12 @@ _COMMON_RULES = (
         " || has(self.evaluation)",
         "evalStrategy needs rows to evaluate on: set spec.evaluation, or evalStrategy: 'no'",
         ".training.evalStrategy",
+    ),
+    Rule(
+        "!has(self.reporting) || !has(self.reporting.samples) || !has(self.reporting.samples.fromEvaluation)"
+        " || has(self.evaluation)",
+        "samples of held-out rows need some: set spec.evaluation, or reporting.samples.prompts",
+        ".reporting.samples.fromEvaluation",
     ),
     Rule(
         "!has(self.numNodes) || self.numNodes == 1 || !has(self.output) || !has(self.output.claimTemplate)"
@@ -111,6 +118,9 @@ class JobSpec(ApiModel):
     pod_template: Annotated[PodTemplate | None, Field(description="A typed overlay on the trainer pods.")] = None
     output: Annotated[Output, Field(description="Where checkpoints and the result go.")] = Output()
     checkpoint: Annotated[Checkpoint, Field(description="When training state is saved.")] = Checkpoint()
+    reporting: Annotated[Reporting, Field(description="What the run tells of itself, beside its progress.")] = (
+        Reporting()
+    )
     run_policy: Annotated[RunPolicy, Field(description="How often the run may start again.")] = RunPolicy()
     run_id: Annotated[
         RunId,
