@@ -30,6 +30,8 @@ CARD_FILE = "README.md"
 PAGE_FILE = "report.html"
 HISTORY_FILE = "metrics.jsonl"
 SAMPLES_FILE = "samples.jsonl"
+VERIFICATION_FILE = "verification.json"
+_KEPT = (SAMPLES_FILE, VERIFICATION_FILE)
 
 Figures = dict[str, float]
 
@@ -105,10 +107,15 @@ def write_papers(run_directory: Path, folder: Path, artifact: str) -> None:
         folder: The output's folder.
         artifact: `model` or `adapter`.
     """
-    samples = run_directory / SAMPLES_FILE
-    if samples.is_file():
-        shutil.copyfile(samples, folder / SAMPLES_FILE)
-    facts = Facts(outputs.read_record(folder), artifact, samples=read_lines(samples))
+    for name in _KEPT:
+        if (run_directory / name).is_file():
+            shutil.copyfile(run_directory / name, folder / name)
+    facts = Facts(
+        outputs.read_record(folder),
+        artifact,
+        samples=read_lines(folder / SAMPLES_FILE),
+        verification=_read(folder / VERIFICATION_FILE),
+    )
     texts = {HISTORY_FILE: json_lines(facts.entries), PAGE_FILE: render_page(facts), CARD_FILE: render_card(facts)}
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -119,6 +126,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def final_evaluation(plan: TrainingPlan) -> Figures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,9 @@ class Run:
         from tunesmith_trainer.collectives import require_world_size
         from tunesmith_trainer.methods import METHODS
 
+        if self._context.run.spec.reporting.wandb is None:
+            # TRL imports it wherever it is installed, which takes seconds; None says that it is not.
+            sys.modules.setdefault("wandb", None)  # type: ignore[arg-type]
         datasets.disable_progress_bars()
         transformers.utils.logging.disable_progress_bar()
         plan = METHODS[self._context.run.spec.method].build(self._context)
@@ -138,6 +142,7 @@ class Run:
             Stopped: The pod was told to stop; the step it was at is saved.
         """
         from tunesmith_trainer.callbacks.checkpoint import CheckpointCallback
+        from tunesmith_trainer.callbacks.early_stop import add_early_stop
         from tunesmith_trainer.callbacks.reporting import Watched, reporting_callbacks
         from tunesmith_trainer.callbacks.stop import StopCallback, train
 
@@ -147,8 +152,11 @@ class Run:
             return
         if self._first:
             watched = Watched(plan, self._fence, self._exchange, self._reporter)
-            for callback in reporting_callbacks(self._context, watched, initial):
+            for callback in reporting_callbacks(self._context, watched, initial, step_of(resumed) if resumed else 0):
                 trainer.add_callback(callback)
+        early = self._context.run.spec.early_stopping
+        if early is not None:
+            add_early_stop(trainer, early)
         stop = StopCallback(self._exchange)
         trainer.add_callback(stop)
         trainer.add_callback(CheckpointCallback(trainer, self._writer, self._reporter, resumed))
@@ -178,8 +186,10 @@ def _load_if_trained(trainer: Any, checkpoint: Path) -> bool:
     from transformers import TrainerState
     from transformers.trainer import TRAINER_STATE_NAME
 
+    from tunesmith_trainer.callbacks.early_stop import stopped_early
+
     state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-    if state.global_step < state.max_steps:
+    if state.global_step < state.max_steps and not stopped_early(state):
         return False
     trainer._load_from_checkpoint(str(checkpoint))  # noqa: SLF001 - what train() itself calls to resume
     trainer.state = state

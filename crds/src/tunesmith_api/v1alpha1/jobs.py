@@ -9,11 +9,12 @@ from pydantic import Field
 from tunesmith_api.base import REMEDY, ApiModel, Rule, remedy
 from tunesmith_api.v1alpha1.compute import Checkpoint, Output, ResourceRequirements, RunPolicy
 from tunesmith_api.v1alpha1.datasets import Dataset, Evaluation
+from tunesmith_api.v1alpha1.early_stopping import EarlyStopping
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import Architecture, ModelSource
 from tunesmith_api.v1alpha1.peft import Peft
 from tunesmith_api.v1alpha1.pod_template import PodTemplate
-from tunesmith_api.v1alpha1.reporting import Reporting
+from tunesmith_api.v1alpha1.reporting import Reporting, StepRange
 from tunesmith_api.v1alpha1.status import MAX_NODES, JobStatus
 from tunesmith_api.v1alpha1.training import Training
 from tunesmith_api.v1alpha1.types import ObjectName, RunId
@@ -37,6 +38,12 @@ _COMMON_RULES = (
         " || has(self.evaluation)",
         "evalStrategy needs rows to evaluate on: set spec.evaluation, or evalStrategy: 'no'",
         ".training.evalStrategy",
+    ),
+    Rule(
+        "!has(self.earlyStopping)"
+        " || (has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')",
+        "earlyStopping compares evaluations: set training.evalStrategy: steps or epoch",
+        ".earlyStopping",
     ),
     Rule(
         "!has(self.reporting) || !has(self.reporting.samples) || !has(self.reporting.samples.fromEvaluation)"
@@ -118,6 +125,10 @@ class JobSpec(ApiModel):
     pod_template: Annotated[PodTemplate | None, Field(description="A typed overlay on the trainer pods.")] = None
     output: Annotated[Output, Field(description="Where checkpoints and the result go.")] = Output()
     checkpoint: Annotated[Checkpoint, Field(description="When training state is saved.")] = Checkpoint()
+    early_stopping: Annotated[
+        EarlyStopping | None,
+        Field(description="End training when evaluations get no better. Absent: the last step is the planned one."),
+    ] = None
     reporting: Annotated[Reporting, Field(description="What the run tells of itself, beside its progress.")] = (
         Reporting()
     )
@@ -148,11 +159,28 @@ _MAX_LENGTH_FITS = Rule(
 )
 
 
+def _within_the_run(field: str) -> Rule:
+    """Return the rule that a range of steps below `reporting` is part of the run, as far as the spec tells."""
+    path = f"reporting.{field}"
+    last = " + ".join(_or_default(f"{path}.{name}", StepRange, python) for name, python in _RANGE)
+    return Rule(
+        f"!has(self.reporting) || !has(self.{path}) || !has(self.training) || !has(self.training.maxSteps)"
+        f" || {last} - 1 <= self.training.maxSteps",
+        f"{path} ends after the run: lower startStep or steps, or raise training.maxSteps",
+        f".{path}",
+    )
+
+
+_RANGE = (("startStep", "start_step"), ("steps", "steps"))
+_LATE_RULES = (_within_the_run("profile"), _within_the_run("verify"))
+
+
 class FineTuneJobSpec(JobSpec):
     """What to train, on what, and how."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *_COMMON_RULES,
+        *_LATE_RULES,
         _only_with("pretrain"),
         _only_with("sft"),
         *_rows_of("pretrain", ("text",), templates=False, needs="rows of plain text (no templates)"),
@@ -188,6 +216,7 @@ class AlignmentJobSpec(JobSpec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *_COMMON_RULES,
+        *_LATE_RULES,
         _only_with("dpo"),
         *_rows_of(
             "dpo", ("preference",), templates=False, needs="preference rows: prompt, chosen, rejected (no templates)"

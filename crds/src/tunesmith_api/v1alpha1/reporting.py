@@ -54,6 +54,37 @@ class Samples(ApiModel):
     ] = 64
 
 
+class StepRange(ApiModel):
+    """A few optimiser steps."""
+
+    start_step: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100_000_000,
+            description="The first of them. The steps before it compile, allocate and fill caches.",
+        ),
+    ] = 3
+    steps: Annotated[int, Field(ge=1, le=100, description="How many.")] = 2
+
+    @property
+    def last_step(self) -> int:
+        """The last of them."""
+        return self.start_step + self.steps - 1
+
+
+class Wandb(ApiModel):
+    """Weights & Biases, offline: `wandb sync` uploads the run's folder `wandb` from wherever there is a network."""
+
+    project: Annotated[str, Field(min_length=1, max_length=128, description="Project of the run.")] = "tunesmith"
+
+
+class Mlflow(ApiModel):
+    """MLflow, in a file store: the run's folder `mlflow`, which `mlflow ui --backend-store-uri` shows."""
+
+    experiment: Annotated[str, Field(min_length=1, max_length=128, description="Experiment of the run.")] = "tunesmith"
+
+
 class Reporting(ApiModel):
     """What a run tells of itself, beside its progress. Report, model card and metrics are always written."""
 
@@ -68,4 +99,30 @@ class Reporting(ApiModel):
     ] = None
     samples: Annotated[
         Samples | None, Field(description="What the model writes during training. Absent means none.")
+    ] = None
+    tensorboard: Annotated[
+        bool, Field(description="Whether figures go to TensorBoard event files too, in the run's folder `tensorboard`.")
+    ] = False
+    wandb: Annotated[
+        Wandb | None,
+        Field(description="Write a Weights & Biases run as well; nothing is sent over the network. Absent means none."),
+    ] = None
+    mlflow: Annotated[
+        Mlflow | None,
+        Field(description="Write an MLflow run as well; nothing is sent over the network. Absent means none."),
+    ] = None
+    profile: Annotated[
+        StepRange | None,
+        Field(
+            description="Run these steps of the first process under torch's profiler: the run's folder `profile` gets a"
+            " Chrome trace and a table of operators. Absent means none."
+        ),
+    ] = None
+    verify: Annotated[
+        StepRange | None,
+        Field(
+            description="In these steps run each module's forward pass of the first process on the CPU in float64 as"
+            " well, and report which modules differ most. Slow; takes eight bytes of host memory for a weight of the"
+            " largest module. Absent means none."
+        ),
     ] = None
