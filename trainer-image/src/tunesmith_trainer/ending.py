@@ -66,6 +66,7 @@ class Ending:
         write_papers(context.run_directory, staged, kind)
         manifest = seal(staged, kind, step, context)
         outputs.commit_output(context, self._fence, staged)
+        self._clear()
         self._reporter.enter("finished")
         return outputs.saved_output(context, manifest, plan.base_model)
 
@@ -75,12 +76,19 @@ class Ending:
             return None
         self._fence.check()
         outputs.link_output(self._context)
+        self._clear()
         record = outputs.read_record(self._context.run_directory / "output")
         base = record["baseModel"]
         self._reporter.set(phase="finished", current_step=manifest.step, total_steps=manifest.step)
         self._reporter.set(resumed_from_step=manifest.step, world_size=record["worldSize"])
         self._reporter.metrics(before_training(record["initialEvaluation"]) | _told(record["finalEvaluation"]))
         return outputs.saved_output(self._context, manifest, VolumePath.model_validate(base) if base else None)
+
+    def _clear(self) -> None:
+        """Remove the checkpoints of a run whose output counts, when the spec says so."""
+        if not self._context.run.spec.output.keep_checkpoints:
+            shutil.rmtree(self._context.checkpoints_directory, ignore_errors=True)
+            self._reporter.saved(())
 
     def _facts(self, plan: TrainingPlan) -> dict[str, Any]:
         state = plan.trainer.state

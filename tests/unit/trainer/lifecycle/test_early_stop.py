@@ -7,6 +7,7 @@ import pytest
 
 from tunesmith_api.exitcodes import ExitCode
 from tunesmith_api.run import FrozenRun
+from tunesmith_trainer.ending import read_lines
 
 MakeRun = Callable[..., FrozenRun]
 # What is learnt at this rate is too little for the threshold: no evaluation after the first counts as an improvement.
@@ -57,3 +58,14 @@ def test_a_model_that_learns_is_not_stopped(pods: Any, work: Any, make_run: Make
     run = make_run(**SPEC | {"training": training, "earlyStopping": {"patience": 1, "threshold": 0}})
     pods.write(run)
     assert work(run).last_step == 6
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_one_of_them_writes_samples(pods: Any, work: Any, make_run: MakeRun) -> None:
+    samples = {"prompts": ["In the year"], "everySteps": 4, "maxNewTokens": 4}
+    run = make_run(**SPEC, numProcPerNode=2, reporting={"samples": samples})
+    pods.write(run)
+    outcome = pods.start(run).wait()
+    assert (outcome.exit_code, outcome.last_step, outcome.world_size) == (ExitCode.SUCCESS, 8, 2)
+    written = read_lines(work.folder(run) / "output/samples.jsonl")
+    assert [sample["step"] for sample in written] == [0, 4, 8]
