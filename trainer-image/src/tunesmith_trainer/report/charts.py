@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 WIDTH, HEIGHT = 560, 230
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 26
+LEFT, RIGHT, TOP, BOTTOM = 52, 18, 10, 26
 _MOST_POINTS = 400
 _SMOOTHED_FROM = 60  # points: a shorter curve shows what it is by itself
 _WINDOWS = 40  # of a curve lie side by side; each point of the smoothed one is the mean of two
@@ -100,15 +100,16 @@ def thin(points: Points, most: int = _MOST_POINTS) -> Points:
 
 
 def smooth(points: Points) -> Points:
-    """Return the mean of each point and its neighbours on both sides, so that nothing is shifted."""
+    """Return the mean of each point and its neighbours, on both sides alike but for the end."""
     reach = max(1, len(points) // _WINDOWS)
     sums = list(accumulate((value for _, value in points), initial=0.0))
     smoothed = []
     for place, (step, _) in enumerate(points):
-        # The same number on both sides, fewer near the ends.
-        near = min(reach, place, len(points) - 1 - place)
-        total = sums[place + near + 1] - sums[place - near]
-        smoothed.append((step, total / (2 * near + 1)))
+        # A curve is steep where it begins: there the mean is over few points rather than shifted.
+        before = min(reach, place)
+        after = min(before, len(points) - 1 - place)
+        total = sums[place + after + 1] - sums[place - before]
+        smoothed.append((step, total / (before + after + 1)))
     return smoothed
 
 
