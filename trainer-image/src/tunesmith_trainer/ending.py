@@ -6,9 +6,11 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from tunesmith_api.v1alpha1.status import VolumePath
+from tunesmith_api.v1alpha1.status import BaseRecord
 from tunesmith_trainer import outputs
 from tunesmith_trainer.manifests import seal
+from tunesmith_trainer.models.description import describe
+from tunesmith_trainer.models.hub import pins
 from tunesmith_trainer.report.card import render_card
 from tunesmith_trainer.report.facts import Facts
 from tunesmith_trainer.report.history import LOSS, PERPLEXITY, json_lines, with_perplexity
@@ -16,8 +18,6 @@ from tunesmith_trainer.report.page import render_page
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from transformers import Trainer
 
     from tunesmith_api.manifest import Manifest
     from tunesmith_api.progress import SavedOutput
@@ -82,7 +82,7 @@ class Ending:
         self._reporter.set(phase="finished", current_step=manifest.step, total_steps=manifest.step)
         self._reporter.set(resumed_from_step=manifest.step, world_size=record["worldSize"])
         self._reporter.metrics(before_training(record["initialEvaluation"]) | _told(record["finalEvaluation"]))
-        return outputs.saved_output(self._context, manifest, VolumePath.model_validate(base) if base else None)
+        return outputs.saved_output(self._context, manifest, BaseRecord.model_validate(base).model if base else None)
 
     def _clear(self) -> None:
         """Remove the checkpoints of a run whose output counts, when the spec says so."""
@@ -95,13 +95,14 @@ class Ending:
         return {
             "dataDigest": plan.data_digest,
             "data": plan.data_report,
+            "model": describe(plan.trainer.model, self._context.run.spec.model.architecture),
             "seed": self._context.run.spec.training.seed,
             "worldSize": self._context.world_size,
             "attempts": self._fence.attempts(),
             "steps": state.global_step,
             "plannedSteps": state.max_steps,
-            "parameters": _parameters(plan.trainer),
             "baseModel": plan.base_model.to_wire() if plan.base_model else None,
+            "hub": [pin.to_wire() for pin in pins(self._context)],
             "metrics": state.log_history,
             "seconds": self._reporter.seconds.model_dump(),
         }
@@ -172,9 +173,3 @@ def before_training(figures: Figures) -> Figures:
 
 def _told(figures: Figures) -> Figures:
     return {name: figures[name] for name in (LOSS, PERPLEXITY) if name in figures}
-
-
-def _parameters(trainer: Trainer) -> dict[str, int]:
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return {"total": model.num_parameters(), "trained": trained}

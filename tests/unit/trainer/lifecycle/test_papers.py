@@ -50,7 +50,7 @@ def _perplexity_is_told(metrics: dict[str, float], record: dict[str, Any]) -> No
         loss, perplexity = (metrics[f"{prefix}eval_{name}"] for name in ("loss", "perplexity"))
         assert math.isclose(perplexity, math.exp(loss), rel_tol=1e-9)
     assert record["finalEvaluation"]["eval_perplexity"] < record["initialEvaluation"]["eval_perplexity"]
-    assert record["parameters"]["trained"] == record["parameters"]["total"] > 0
+    assert record["model"]["trainedParameters"] == record["model"]["parameters"] > 0
 
 
 def _the_history_is_whole(work: Any, run: FrozenRun) -> None:

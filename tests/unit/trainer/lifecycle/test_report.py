@@ -63,7 +63,8 @@ def record(**changes: Any) -> dict[str, Any]:
         "attempts": [{"number": 1, "podUid": "pod", "created": "2026-01-31T12:00:00Z"}],
         "steps": 3,
         "plannedSteps": 3,
-        "parameters": {"total": 1000, "trained": 10},
+        "model": {"class": "LlamaForCausalLM", "chosenBecause": None, "parameters": 1000, "trainedParameters": 10},
+        "hub": [],
         "baseModel": None,
         "metrics": [*log, {"step": 3, "epoch": 1.5, "eval_loss": 1.0, "eval_perplexity": math.e}],
         "seconds": {"initialising": 1.0, "training": 2.0, "checkpointing": 0.0, "evaluating": 1.0},
@@ -167,7 +168,11 @@ class TestCard:
         assert ModelCard(render_card(Facts(record(), "adapter"))).data.base_model is None
         from_hub = record()
         from_hub["run"]["spec"]["model"] = {"name": "org/model", "dtype": "float32"}
-        assert ModelCard(render_card(Facts(from_hub, "adapter"))).data.base_model == "org/model"
+        from_hub["run"]["model"] = {"base": {"name": "org/model", "revision": "main"}}
+        from_hub["hub"] = [{"name": "org/model", "commit": "c0ffee"}]
+        card = render_card(Facts(from_hub, "adapter"))
+        assert ModelCard(card).data.base_model == "org/model"
+        assert "org/model at c0ffee" in card
 
     def test_names_can_not_break_its_tables(self) -> None:
         hostile = record()

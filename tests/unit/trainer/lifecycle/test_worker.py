@@ -82,7 +82,7 @@ def test_an_output_that_an_earlier_attempt_finished_is_taken_as_it_is(pods: Any,
     assert second.output == first.output
     assert (second.last_step, second.world_size) == (8, 1)
     assert second.metrics.items() <= first.metrics.items()
-    assert second.metrics.keys() == {"eval_loss", "initial_eval_loss"}
+    assert second.metrics.keys() == {"eval_loss", "eval_perplexity", "initial_eval_loss", "initial_eval_perplexity"}
     assert (pods.context(run).job_directory / "output").is_symlink()
 
 

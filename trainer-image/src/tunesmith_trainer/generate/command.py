@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tunesmith_trainer.data.messages import read_messages, read_text
-from tunesmith_trainer.data.readers import RawRow, read_file
-from tunesmith_trainer.data.sources import SUFFIXES, SourceFile
+from tunesmith_trainer.data.raw import RawRow
+from tunesmith_trainer.data.readers import read_file
+from tunesmith_trainer.data.sources import SourceFile
 from tunesmith_trainer.errors import DataError, TrainerError
 from tunesmith_trainer.generate.loading import Writer, load_writer
 from tunesmith_trainer.generate.options import Options, parse
@@ -66,9 +67,10 @@ def _rows(path: Path) -> Iterator[tuple[dict[str, Any], Content]]:
     """Yield the rows of a file, and what each asks."""
     if not path.is_file():
         raise DataError(f"--input: the file {path} does not exist")
-    if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"--input: {path} must end in one of {', '.join(SUFFIXES)}")
-    for row in read_file(SourceFile(str(path), path)):
+    file = SourceFile(str(path), path)
+    if not file.kind:
+        raise DataError(f"--input: {path} must end as its type does, such as .jsonl, .json or .txt")
+    for row in read_file(file):
         yield row.values, _content(row)
 
 

@@ -88,6 +88,9 @@ def _load(base: Path, adapter: Path | None) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from tunesmith_trainer.models.architectures.registration import register
+
+    register()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             base, dtype="auto", local_files_only=True, trust_remote_code=False, use_safetensors=True

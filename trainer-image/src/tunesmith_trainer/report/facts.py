@@ -64,9 +64,14 @@ class Facts:
     def base_model(self) -> str | None:
         """Where the weights came from, for people; None for random ones."""
         base = self.run["model"].get("base")
-        if base is not None:
-            return f"claim {base['claim']}, path {base.get('path') or '/'}"
-        return None
+        if base is None:
+            return None
+        if "name" in base:
+            commit = next(
+                (pin["commit"] for pin in self.record["hub"] if pin["name"] == base["name"]), base["revision"]
+            )
+            return f"{base['name']} at {commit}"
+        return f"claim {base['claim']}, path {base.get('path') or '/'}"
 
     @property
     def place(self) -> str:

@@ -17,6 +17,7 @@ Rows = list[tuple[str, str]]
 
 # Of the spec only what shaped the training: a pod template may hold what is nobody's business.
 _SHAPING = ("model", "peft", "training", "evaluation", "checkpoint")
+_DRAWN = "drawn"
 _UNSHOWN_SOURCE = ("field", "files", "format", "columns", "unusedColumns", "chat")
 
 
@@ -68,9 +69,8 @@ def tiles(facts: Facts) -> list[Tile]:
     rates = [rate for _, rate in curve(entries, "tokens_per_second")]
     if rates:
         shown.append(Tile("Throughput", f"{numeral(sum(rates) / len(rates))}/s", "tokens, mean over the logs"))
-    parameters = record["parameters"]
-    share = 100 * parameters["trained"] / max(parameters["total"], 1)
-    shown.append(Tile("Parameters", numeral(parameters["total"]), f"{share:.3g} % trained"))
+    parameters, trained = record["model"]["parameters"], record["model"]["trainedParameters"]
+    shown.append(Tile("Parameters", numeral(parameters), f"{100 * trained / max(parameters, 1):.3g} % trained"))
     return [tile for tile in shown if tile is not None]
 
 
@@ -147,6 +147,7 @@ def sources(facts: Facts) -> list[Group]:
                 ("format", f"{source['format']}, chats" if source.get("chat") else str(source["format"])),
                 ("columns", ", ".join(source["columns"])),
                 ("unused columns", ", ".join(source["unusedColumns"]) or "none"),
+                *_flat({words(key): value for key, value in _drawn(facts, source["field"]).items()}),
                 *_flat({words(key): value for key, value in source.items() if key not in _UNSHOWN_SOURCE}),
             ],
         )
@@ -154,11 +155,21 @@ def sources(facts: Facts) -> list[Group]:
     ]
 
 
+def _drawn(facts: Facts, field: str) -> Mapping[str, Any]:
+    """Return how much of a dataset is trained on."""
+    train = facts.record["data"].get("train") or {}
+    drawn: Mapping[str, Any] = train.get(_DRAWN, {}).get(field, {})
+    return drawn
+
+
 def row_counts(facts: Facts) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Return what became of the rows as a table: its columns, and each count with a value a column."""
     data = facts.record["data"]
     parts = {name: data[name] for name in ("train", "evaluation") if data.get(name)}
-    flat = {name: dict(_flat(part)) for name, part in parts.items()}
+    # What was drawn of each dataset is told with the dataset.
+    flat = {
+        name: dict(_flat({key: value for key, value in part.items() if key != _DRAWN})) for name, part in parts.items()
+    }
     counts = dict.fromkeys(count for part in flat.values() for count in part)
     rows = [(words(count), [_thousands(part.get(count, "–")) for part in flat.values()]) for count in counts]
     return ["to train on" if name == "train" else "held out" for name in parts], rows
@@ -194,11 +205,12 @@ def attempts(facts: Facts) -> list[list[str]]:
 def provenance(facts: Facts) -> Rows:
     """Return what identifies the run."""
     run, record = facts.run, facts.record
-    base = facts.base_model or "random weights"
+    base, model = facts.base_model or "random weights", record["model"]
     return [
         ("job", f"{run['kind']} {run['namespace']}/{run['name']}"),
         ("run", f"{run['uid']}-{run['runId']}, generation {run['generation']}"),
         ("output", facts.place),
+        ("model", f"{model['class']}: {model['chosenBecause']}" if model["chosenBecause"] else model["class"]),
         ("trained from", base),
         *((("digest of that output", run["model"]["digest"]),) if run["model"].get("digest") else ()),
         ("data", record["dataDigest"]),
