@@ -17,8 +17,6 @@ def lifecycle_arguments(context: RunContext) -> dict[str, Any]:
         "save_steps": context.run.spec.checkpoint.save_steps,
         # Transformers prunes by modification time, whole or not; we prune whole ones.
         "save_total_limit": None,
-        # What a callback counts goes on counting in a resumed run.
-        "restore_callback_states_from_checkpoint": True,
         # The evaluation before the first step happens on a fresh run alone, so not by `eval_on_start`.
         "eval_on_start": False,
         # A loss of NaN is to be seen, not smoothed away.
