@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.base import REMEDY, ApiModel, Rule, remedy
+from tunesmith_api.v1alpha1.architecture import Architecture
 from tunesmith_api.v1alpha1.compute import Checkpoint, Output, ResourceRequirements, RunPolicy
 from tunesmith_api.v1alpha1.datasets import DataProcessing, Dataset, Evaluation
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
-from tunesmith_api.v1alpha1.model import Architecture, ModelSource
+from tunesmith_api.v1alpha1.model import ModelSource
 from tunesmith_api.v1alpha1.peft import Peft
 from tunesmith_api.v1alpha1.pod_template import PodTemplate
 from tunesmith_api.v1alpha1.preparation import Prepare
