@@ -14,6 +14,7 @@ from tunesmith_api.v1alpha1.status import BaseRecord
 from tunesmith_trainer import outputs
 from tunesmith_trainer.checkpoints import CheckpointWriter, discard_newer, newest_whole, remove_leftovers, step_of
 from tunesmith_trainer.context import RunContext
+from tunesmith_trainer.data.uris import FETCHED
 from tunesmith_trainer.errors import Stopped
 from tunesmith_trainer.exchange import Exchange
 from tunesmith_trainer.fence import Fence
@@ -187,6 +188,7 @@ class Run:
         outputs.write_record(staged, context, self._facts(plan) | evaluations)
         manifest = seal(staged, kind, step, context)
         outputs.commit_output(context, self._fence, staged)
+        shutil.rmtree(context.run_directory / FETCHED, ignore_errors=True)
         self._reporter.enter("finished")
         return outputs.saved_output(context, manifest, plan.base_model)
 
