@@ -87,7 +87,7 @@ def signature(secret: str, request: Any, scope: str, signed: str) -> str:
     )
     headers = "".join(f"{name}:{' '.join(request.headers[name].split())}\n" for name in signed.split(";"))
     body = request.headers["x-amz-content-sha256"]
-    canonical = "\n".join([request.command, parts.path, query, headers, signed, body])
+    canonical = f"{request.command}\n{parts.path}\n{query}\n{headers}\n{signed}\n{body}"
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     text = f"AWS4-HMAC-SHA256\n{request.headers['x-amz-date']}\n{scope}\n{digest}"
     key = f"AWS4{secret}".encode()
