@@ -6,6 +6,7 @@ import hashlib
 import re
 
 CONTAINER_NAME = "pytorch"  # the training operator requires this name
+PREPARATION_CONTAINER_NAME = "prepare"
 RENDEZVOUS_PORT = 23456
 RENDEZVOUS_PORT_NAME = "pytorchjob-port"
 PROGRESS_PORT = 8080
