@@ -46,6 +46,7 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
             "training": _training(spec, spec.method, trains_adapter=trains_adapter),
             "output": _output(kind, name, spec),
             "model": _model(spec, profile),
+            "prepare": _prepare(spec, profile),
             "reporting": _reporting(name, spec),
         }
     )
@@ -114,3 +115,9 @@ def _architecture(architecture: Architecture) -> Architecture:
         original = max(16, round(architecture.max_position_embeddings / yarn.factor))
         updates["yarn"] = yarn.model_copy(update={"original_max_position_embeddings": original})
     return architecture.model_copy(update=updates)
+
+
+def _prepare(spec: JobSpec, profile: AcceleratorProfile) -> object:
+    if spec.prepare.mode != "auto":
+        return spec.prepare
+    return spec.prepare.model_copy(update={"mode": "never" if profile.device == "cpu" else "always"})

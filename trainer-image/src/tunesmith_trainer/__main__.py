@@ -1,6 +1,7 @@
-"""`python -m tunesmith_trainer`: a pod's supervisor; with `generate` a model to try.
+"""`python -m tunesmith_trainer`: a pod's supervisor.
 
-The supervisor itself starts `worker`, one training process, and `launch`, torchrun.
+With `prepare` the check of data and model before training, with `generate` a model to try. The supervisor itself starts
+`worker`, one training process, and `launch`, torchrun.
 """
 
 from __future__ import annotations
@@ -28,12 +29,17 @@ def main() -> int:
             from tunesmith_trainer.launcher import launch
 
             return launch(arguments)
+        case ["prepare"]:
+            from tunesmith_trainer.preparation.program import main as prepare
+
+            return prepare()
         case ["generate", *arguments]:
             from tunesmith_trainer.generate.command import main as generate
 
             return generate(arguments)
         case other:
-            sys.stderr.write(f"unknown arguments {' '.join(other)}: use none, `generate`, `worker` or `launch`\n")
+            known = "use none, `prepare`, `generate`, `worker` or `launch`"
+            sys.stderr.write(f"unknown arguments {' '.join(other)}: {known}\n")
             return 2
 
 

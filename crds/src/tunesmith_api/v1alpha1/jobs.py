@@ -15,6 +15,7 @@ from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import ModelSource
 from tunesmith_api.v1alpha1.peft import Peft
 from tunesmith_api.v1alpha1.pod_template import PodTemplate
+from tunesmith_api.v1alpha1.preparation import Prepare
 from tunesmith_api.v1alpha1.reporting import Reporting, StepRange
 from tunesmith_api.v1alpha1.status import MAX_NODES, JobStatus
 from tunesmith_api.v1alpha1.training import Training
@@ -190,6 +191,7 @@ class JobSpec(ApiModel):
         Field(description="Compute resources of each pod; devices of the profile are added by numProcPerNode."),
     ] = ResourceRequirements()
     pod_template: Annotated[PodTemplate | None, Field(description="A typed overlay on the trainer pods.")] = None
+    prepare: Annotated[Prepare, Field(description="The check of data and model ahead of training.")] = Prepare()
     output: Annotated[Output, Field(description="Where checkpoints and the result go.")] = Output()
     checkpoint: Annotated[Checkpoint, Field(description="When training state is saved.")] = Checkpoint()
     early_stopping: Annotated[
