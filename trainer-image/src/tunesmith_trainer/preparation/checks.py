@@ -57,7 +57,8 @@ def check(context: RunContext) -> PreparationReport:
     fence = Fence(context, "preparations")
     fence.take()
     outputs.refuse_conflict(context)
-    model, alone = find_model(context), Alone()
+    # Weights of the Hub are fetched where the trainer finds them again: into a cache that outlives this pod.
+    model, alone = find_model(context, outlined=context.run.spec.model.cache is None), Alone()
     known = _outlined(context, model, model.tokenizer((), alone)) if model.base is not None else None
     method = METHODS[context.run.spec.method]
     corpora = method.open_rows(context)
