@@ -57,6 +57,7 @@ def test_the_output_is_the_best_and_not_the_last(pods: Any, work: Any, make_run:
     assert weights(work, best) == weights(work, until)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [4, 14])
 def test_an_interruption_changes_neither(pods: Any, work: Any, make_run: MakeRun, stop_after: int) -> None:
     spec: dict[str, Any] = {"training": {"loadBestModelAtEnd": True}, "checkpoint": {"keepLast": 1}}
@@ -69,6 +70,7 @@ def test_an_interruption_changes_neither(pods: Any, work: Any, make_run: MakeRun
     assert weights(work, halved) == weights(work, whole)
 
 
+@pytest.mark.slow
 def test_a_best_one_that_is_lost_makes_room_for_others(pods: Any, work: Any, make_run: MakeRun) -> None:
     run = run_of(make_run, "lost", training={"loadBestModelAtEnd": True}, checkpoint={"saveSteps": 1, "keepLast": 1})
     pods.write(run)
@@ -81,6 +83,7 @@ def test_a_best_one_that_is_lost_makes_room_for_others(pods: Any, work: Any, mak
     assert work.record(run)["bestStep"] == min(losses, key=lambda step: losses[step])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["no", "epoch", "best"])
 def test_only_what_the_strategy_names_is_saved(pods: Any, work: Any, make_run: MakeRun, strategy: str) -> None:
     training = {"perDeviceTrainBatchSize": 32}
@@ -99,6 +102,7 @@ def test_only_what_the_strategy_names_is_saved(pods: Any, work: Any, make_run: M
     assert sorted(path.name for path in saved) == [f"step-{step:08d}" for step in expected]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["epoch", "no"])
 def test_told_to_stop_it_saves_all_the_same(pods: Any, work: Any, make_run: MakeRun, strategy: str) -> None:
     """In the middle of an epoch, at whose end evaluation, log and save are due."""

@@ -22,9 +22,9 @@ def specs(lab: Any, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         "sft": sft,
         "lora": sft | LORA,
+        "muon": sft | {"training": {"optim": "muon"}},
         "packed": sft | {"sft": {"packing": True}},
         "streamed": sft | {"dataProcessing": {"streaming": True}},
-        "muon": sft | {"training": {"optim": "muon"}},
         "dpo": {"method": "dpo", "datasets": [lab.put("pairs.jsonl", PAIRS)]} | FROM_BASE,
         "pretrain": {"method": "pretrain", "model": model, "datasets": [lab.put("text.txt", TEXT)]},
     }

@@ -77,7 +77,13 @@ def test_all_schedules_are_here() -> None:
     assert {name.split(maxsplit=1)[0] for name in FORMULAS} | {"reduce_lr_on_plateau"} == SCHEDULE_DEFAULTS.keys()
 
 
-@pytest.mark.parametrize("name", FORMULAS)
+# Each trains, so that the rate is the one that is logged; a few of them tell in no time whether the arguments arrive.
+_QUICK = {"cosine_with_restarts", "cosine_with_min_lr absolute", "warmup_stable_decay"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in FORMULAS]
+)
 def test_the_rate_follows_the_formula(lab: Any, base: Any, name: str) -> None:
     arguments, formula = FORMULAS[name]
     schedule = name.split(maxsplit=1)[0]
