@@ -22,6 +22,10 @@ _LEARNING_RATE = {  # method -> (full weights, adapter)
     "sft": (2e-5, 2e-4),
     "dpo": (1e-6, 1e-5),
 }
+_FEW_WEIGHTS_LEARNING_RATE = {  # field of peft -> method -> rate: few weights take larger steps
+    "ia3": {"sft": 3e-3, "dpo": 1.5e-4},
+    "prompt_tuning": {"sft": 3e-2, "dpo": 1.5e-3},
+}
 _METHOD_BLOCK = {"pretrain": Pretrain, "sft": Sft, "dpo": Dpo}
 
 
@@ -50,12 +54,19 @@ def _training(spec: JobSpec, method: str, *, trains_adapter: bool) -> Training:
     training = spec.training
     updates: dict[str, object] = {}
     if training.learning_rate is None:
-        updates["learning_rate"] = _LEARNING_RATE[method][trains_adapter]
+        updates["learning_rate"] = _learning_rate(spec, method, trains_adapter=trains_adapter)
     if training.max_steps is None and training.num_train_epochs is None:
         updates["num_train_epochs"] = DEFAULT_EPOCHS
     if training.eval_strategy == "steps" and training.eval_steps is None:
         updates["eval_steps"] = training.logging_steps
     return training.model_copy(update=updates)
+
+
+def _learning_rate(spec: JobSpec, method: str, *, trains_adapter: bool) -> float:
+    for adapter, rates in _FEW_WEIGHTS_LEARNING_RATE.items():
+        if getattr(spec.peft, adapter, None) is not None:
+            return rates[method]
+    return _LEARNING_RATE[method][trains_adapter]
 
 
 def _output(kind: str, name: str, spec: JobSpec) -> object:

@@ -152,6 +152,21 @@ def adapter_is_used_one_way(candidate: Candidate) -> Finding | None:
     return None
 
 
+def an_adapter_is_trained(candidate: Candidate) -> Finding | None:
+    """Find what only the training of an adapter allows, once it is known that the other job made a whole model."""
+    spec, found = candidate.spec, dependencies.find(candidate.inputs)
+    source = spec.model.from_job
+    if spec.peft is not None or source is None or isinstance(found, dependencies.Missing):
+        return None
+    if found.kind == "adapter" and source.from_adapter == "continue":
+        return None
+    name = f"{source.kind} {source.name}"
+    reason = f"without peft this job trains full weights, as the output of {name} is no adapter to continue"
+    if spec.output.merge_adapter:
+        return _invalid(f"spec.output.mergeAdapter: {reason}. Set peft, or remove mergeAdapter.")
+    return None
+
+
 def claims_exist(candidate: Candidate) -> Finding | None:
     """Find an input claim that does not exist; the output claim is made when missing, unless it is an input too."""
     inputs, spec = candidate.inputs, candidate.spec
@@ -196,6 +211,7 @@ POLICIES: tuple[Policy, ...] = (
     no_cycle,
     dependency_is_complete,
     adapter_is_used_one_way,
+    an_adapter_is_trained,
     claims_exist,
     config_maps_exist,
 )

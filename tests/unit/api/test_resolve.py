@@ -29,6 +29,8 @@ def resolved(change: Json | None = None, *, trains_adapter: bool = False) -> Fin
     [
         pytest.param({}, False, 2e-5, id="sft, full weights"),
         pytest.param({"peft": {"lora": {}}}, True, 2e-4, id="sft, adapter"),
+        pytest.param({"peft": {"ia3": {}}}, True, 3e-3, id="sft, few scales"),
+        pytest.param({"peft": {"promptTuning": {}}}, True, 3e-2, id="sft, few embeddings"),
         pytest.param({"method": "pretrain", "model": {"architecture": ARCHITECTURE}}, False, 5e-4, id="pretrain"),
         pytest.param({"training": {"learningRate": 0.5}}, False, 0.5, id="the user's own"),
     ],

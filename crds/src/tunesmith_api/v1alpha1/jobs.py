@@ -11,7 +11,7 @@ from tunesmith_api.v1alpha1.compute import Checkpoint, Output, ResourceRequireme
 from tunesmith_api.v1alpha1.datasets import Dataset, Evaluation
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import Architecture, ModelSource
-from tunesmith_api.v1alpha1.peft import Peft
+from tunesmith_api.v1alpha1.peft import ADAPTER_RULES, REFERENCE_STAYS, Peft
 from tunesmith_api.v1alpha1.pod_template import PodTemplate
 from tunesmith_api.v1alpha1.status import MAX_NODES, JobStatus
 from tunesmith_api.v1alpha1.training import Training
@@ -44,6 +44,7 @@ _COMMON_RULES = (
         "a ReadWriteOncePod claim serves one pod: use ReadWriteMany, or numNodes: 1",
         ".output.claimTemplate.accessModes",
     ),
+    *ADAPTER_RULES,
 )
 
 
@@ -188,6 +189,7 @@ class AlignmentJobSpec(JobSpec):
             " pretrain it with a FineTuneJob and use model.fromJob",
             ".model.architecture",
         ),
+        REFERENCE_STAYS,
     )
 
     method: Annotated[Literal["dpo"], Field(description="`dpo`: direct preference optimisation.")]

@@ -11,8 +11,8 @@ from tunesmith_trainer.data.encode import Counts, Encoder, encode_preferences, r
 from tunesmith_trainer.data.tables import make_table
 from tunesmith_trainer.methods.arguments import common_arguments, method_block
 from tunesmith_trainer.methods.plan import TrainingPlan
+from tunesmith_trainer.models.adapters.settling import require_unchanged_base, settle_adapter
 from tunesmith_trainer.models.head import use_plain_head
-from tunesmith_trainer.models.lora import restore_dropout
 from tunesmith_trainer.models.prepare import plan_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
 
@@ -41,6 +41,8 @@ def build(context: RunContext) -> TrainingPlan:
         _table(corpora.evaluation, encoder, "evaluate on") if corpora.evaluation else (None, None)
     )
     prepared = source.load(tokenizer)
+    if prepared.adapter_config is not None:
+        require_unchanged_base(prepared.adapter_config)
     trainer = PreparedDPOTrainer(
         model=prepared.model,
         # TRL would load its own from the path in the config, which is not what is trained when that is a merge.
@@ -51,8 +53,7 @@ def build(context: RunContext) -> TrainingPlan:
         processing_class=tokenizer,
         peft_config=prepared.adapter,
     )
-    if source.lora is not None:
-        restore_dropout(trainer.model, source.lora.lora_dropout)
+    settle_adapter(trainer.model)
     use_plain_head(trainer)
     return TrainingPlan(
         trainer=trainer,

@@ -37,7 +37,7 @@ class TrainingPlan:
     @property
     def base_model(self) -> VolumePath | None:
         """The model that a trained adapter belongs to, None for a whole model."""
-        return self.output.base_model
+        return None if self.output.base is None else self.output.base.volume
 
     def save_output(self, directory: Path) -> ArtifactKind:
         """Write the trained model or adapter, its tokenizer, chat template and generation config.

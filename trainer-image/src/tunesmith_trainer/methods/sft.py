@@ -12,6 +12,7 @@ from tunesmith_trainer.data.tables import make_table
 from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.methods.arguments import common_arguments, method_block
 from tunesmith_trainer.methods.plan import TrainingPlan
+from tunesmith_trainer.models.adapters.settling import settle_adapter
 from tunesmith_trainer.models.head import use_plain_head
 from tunesmith_trainer.models.prepare import plan_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
@@ -51,6 +52,7 @@ def build(context: RunContext) -> TrainingPlan:
         processing_class=tokenizer,
         peft_config=prepared.adapter,
     )
+    settle_adapter(trainer.model)
     use_plain_head(trainer)
     return TrainingPlan(
         trainer=trainer,

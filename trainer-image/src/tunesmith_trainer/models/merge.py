@@ -1,4 +1,4 @@
-"""`fromAdapter: merge`: an adapter merged into its base, written once as a model of its own below the run's folder.
+"""Models with an adapter merged into their weights: as a base to train on, or as a result beside the adapter.
 
 Never in memory alone: an adapter trained on such a merge would name a base that it was not trained on.
 """
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from tunesmith_api.v1alpha1.status import VolumePath
 from tunesmith_trainer.manifests import read_manifest, seal
-from tunesmith_trainer.models.folders import Folder
-from tunesmith_trainer.models.lora import continue_adapter
+from tunesmith_trainer.models.adapters.saved import merge_adapter
+from tunesmith_trainer.models.folders import GENERATION_CONFIG, Folder
 from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
 from tunesmith_trainer.models.weights import load_weights, torch_dtype
 
@@ -26,7 +26,7 @@ _FOLDER = "base"
 
 
 def merged_base(context: RunContext, arguments: TrainingArguments, base: Folder, adapter: Folder) -> Folder:
-    """Return the folder of the merged model; rank 0 writes it unless an earlier attempt has.
+    """Return the folder of the merged model to train on; rank 0 writes it unless an earlier attempt has.
 
     Args:
         context: The run.
@@ -37,20 +37,30 @@ def merged_base(context: RunContext, arguments: TrainingArguments, base: Folder,
     folder = context.run_directory / _FOLDER
     with arguments.main_process_first(local=False):
         if context.rank == 0 and read_manifest(folder) is None:
-            _merge(context, base, adapter, folder)
+            temporary = folder.with_name(f"{folder.name}.tmp-{context.attempt}")
+            shutil.rmtree(temporary, ignore_errors=True)
+            write_merged(base, adapter, context.run.spec.model.dtype, temporary)
+            seal(temporary, "model", 0, context)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.replace(folder)
     volume = VolumePath(claim=context.run.output.claim, path=f"{context.run.directory}/{_FOLDER}")
     return Folder(volume, folder, "the merged base model")
 
 
-def _merge(context: RunContext, base: Folder, adapter: Folder, folder: Path) -> None:
-    # Merged in float32, so that the sum is rounded once.
-    model = continue_adapter(load_weights(base, "float32"), adapter, None).merge_and_unload(safe_merge=True)
+def write_merged(base: Folder, adapter: Folder, dtype: str, directory: Path) -> None:
+    """Write a model with an adapter merged into it, its tokenizer and generation config.
+
+    Args:
+        base: The base model; it is read anew, as it was before any training.
+        adapter: The adapter.
+        dtype: Precision to write the weights in; merged in float32, so that the sum is rounded once.
+        directory: The folder to write into.
+    """
+    from transformers import GenerationConfig
+
+    model = merge_adapter(load_weights(base, "float32"), adapter)
+    if (adapter.path / GENERATION_CONFIG).is_file():
+        model.generation_config = GenerationConfig.from_pretrained(adapter.path)
+    model.to(torch_dtype(dtype)).save_pretrained(directory)
     source = adapter if has_tokenizer(adapter.path) else base
-    tokenizer = load_tokenizer(source.path, source.name)
-    temporary = folder.with_name(f"{folder.name}.tmp-{context.attempt}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.to(torch_dtype(context.run.spec.model.dtype)).save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    seal(temporary, "model", 0, context)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.replace(folder)
+    load_tokenizer(source.path, source.name).save_pretrained(directory)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tunesmith_api.v1alpha1.status import VolumePath
 from tunesmith_trainer.collectives import from_first
-from tunesmith_trainer.errors import ModelNotFound
+from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
+from tunesmith_trainer.models.adapters import new_config
+from tunesmith_trainer.models.adapters.conversion import InitialAdapter, mutates_base
+from tunesmith_trainer.models.adapters.prompt_tuning import require_positions
+from tunesmith_trainer.models.adapters.saved import ADAPTER, continue_adapter, read_config
 from tunesmith_trainer.models.folders import Folder
-from tunesmith_trainer.models.lora import continue_adapter, lora_config
 from tunesmith_trainer.models.merge import merged_base
 from tunesmith_trainer.models.output import OutputWriter
 from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
@@ -18,10 +22,9 @@ from tunesmith_trainer.models.weights import fit_tokenizer, load_weights, new_we
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from peft import LoraConfig, PeftModel
+    from peft import PeftConfig, PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
-    from tunesmith_api.v1alpha1.peft import Lora
     from tunesmith_trainer.context import RunContext
 
 
@@ -30,14 +33,19 @@ class PreparedModel:
     """A model, ready to be handed to a trainer.
 
     Attributes:
-        model: The model; with its adapter, when an earlier job's is trained further.
+        model: The model; with its adapter, when that is an earlier job's or has changed the model's weights.
         adapter: The config of a new adapter, which the trainer puts on the model.
         output: What writes the result.
     """
 
     model: PreTrainedModel | PeftModel
-    adapter: LoraConfig | None
+    adapter: PeftConfig | None
     output: OutputWriter
+
+    @property
+    def adapter_config(self) -> PeftConfig | None:
+        """The config of the adapter, new or not; None for full weights."""
+        return getattr(self.model, "peft_config", {}).get(ADAPTER, self.adapter)
 
 
 @dataclass(frozen=True)
@@ -55,15 +63,9 @@ class ModelPlan:
     adapter: Folder | None
 
     @property
-    def lora(self) -> Lora | None:
-        """The adapter that the spec asks for."""
-        peft = self.context.run.spec.peft
-        return None if peft is None else peft.lora
-
-    @property
     def trains_adapter(self) -> bool:
         """Whether an adapter is trained, not the whole model."""
-        return self.lora is not None or self.adapter is not None
+        return self.context.run.spec.peft is not None or self.adapter is not None
 
     @property
     def weights_dtype(self) -> str:
@@ -93,16 +95,26 @@ class ModelPlan:
             ModelNotFound: It is missing or not whole.
             InvalidSpec: It can not be trained as the spec says.
         """
-        spec = self.context.run.spec
+        max_length = self.context.run.spec.training.max_length
         model = self._weights(tokenizer)
         where = "the new architecture" if self.base is None else self.base.name
-        fit_tokenizer(model, tokenizer, spec.training.max_length, where)
-        adapter: LoraConfig | None = None
+        fit_tokenizer(model, tokenizer, max_length, where)
+        config = self._adapter_config(model)
+        if config is not None:
+            require_positions(config, model, max_length)
         if self.adapter is not None:
-            model = continue_adapter(model, self.adapter, self.lora)
-        elif self.lora is not None:
-            adapter = lora_config(self.lora, model)
-        return PreparedModel(model, adapter, self._output())
+            return PreparedModel(continue_adapter(model, self.adapter), None, self._output())
+        if config is None or not mutates_base(config):
+            return PreparedModel(model, config, self._output())
+        peft_model, initial = InitialAdapter.split_from(model, config)
+        return PreparedModel(peft_model, None, self._output(initial))
+
+    def _adapter_config(self, model: PreTrainedModel) -> PeftConfig | None:
+        """Return the config of the adapter to train, an earlier job's or a new one; None for full weights."""
+        if self.adapter is not None:
+            return read_config(self.adapter)
+        peft = self.context.run.spec.peft
+        return None if peft is None or self.base is None else new_config(peft, model, self.base)
 
     def _weights(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
         spec = self.context.run.spec
@@ -112,11 +124,14 @@ class ModelPlan:
             raise ValueError("a frozen run names neither a base model nor an architecture")
         return new_weights(spec.model.architecture, tokenizer, spec.training.seed)
 
-    def _output(self) -> OutputWriter:
-        dtype = self.context.run.spec.model.dtype
-        if not self.trains_adapter or self.base is None:
-            return OutputWriter(dtype)
-        return OutputWriter(dtype, self.base.volume, self.base.pod_path)
+    def _output(self, initial: InitialAdapter | None = None) -> OutputWriter:
+        run = self.context.run
+        if not self.trains_adapter:
+            return OutputWriter(run.spec.model.dtype)
+        place = VolumePath(claim=run.output.claim, path=run.output_directory)
+        return OutputWriter(
+            run.spec.model.dtype, self.base, initial, merged_at=place if run.spec.output.merge_adapter else None
+        )
 
 
 def plan_model(context: RunContext, arguments: TrainingArguments) -> ModelPlan:
@@ -128,6 +143,7 @@ def plan_model(context: RunContext, arguments: TrainingArguments) -> ModelPlan:
 
     Raises:
         ModelNotFound: A folder is missing, or an earlier job's output is not what it was.
+        InvalidSpec: The spec asks for another adapter than the one to train further.
     """
     resolved = context.run.model
     if resolved.base is None:
@@ -139,6 +155,11 @@ def plan_model(context: RunContext, arguments: TrainingArguments) -> ModelPlan:
         _require_unchanged(context, adapter or base, resolved.digest)
     if adapter is not None and resolved.from_adapter == "merge":
         return ModelPlan(context, merged_base(context, arguments, base, adapter), None)
+    if adapter is not None and context.run.spec.peft is not None:
+        raise InvalidSpec(
+            "spec.peft: with model.fromJob.fromAdapter: continue the earlier adapter is trained further as it is;"
+            " remove peft, or use fromAdapter: merge for a new adapter"
+        )
     return ModelPlan(context, base, adapter)
 
 
