@@ -22,6 +22,7 @@ _REQUIREMENTS = (
     "tests/cluster/requirements-go.txt",
     "tests/requirements-bootstrap.txt",
     "tests/requirements.txt",
+    "trainer-image/requirements-cuda.txt",
     "trainer-image/requirements-test.txt",
     "trainer-image/requirements.txt",
 )

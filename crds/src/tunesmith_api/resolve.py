@@ -86,6 +86,10 @@ def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:
     updates: dict[str, object] = {}
     if model.dtype == "auto":
         updates["dtype"] = profile.dtypes[0]
+    quantization = model.quantization
+    if quantization is not None and quantization.load_in_4bit and quantization.bnb_4bit_compute_dtype is None:
+        dtype = updates.get("dtype", model.dtype)
+        updates["quantization"] = quantization.model_copy(update={"bnb_4bit_compute_dtype": dtype})
     if model.architecture is not None and model.tokenizer is None:
         updates["tokenizer"] = Tokenizer()
     return model.model_copy(update=updates)

@@ -106,6 +106,18 @@ def dtype_is_allowed(candidate: Candidate) -> Finding | None:
     )
 
 
+def quantization_is_possible(candidate: Candidate) -> Finding | None:
+    """Find a quantised model on an accelerator without the kernels for it."""
+    spec = candidate.spec
+    profile = candidate.inputs.profiles[spec.accelerator]
+    if spec.model.quantization is None or profile.device == "cuda":
+        return None
+    return _invalid(
+        f"spec.model.quantization: it needs NVIDIA GPUs, and accelerator profile {profile.name} is for device"
+        f" {profile.device}. Remove quantization, or choose a profile for device cuda."
+    )
+
+
 def no_cycle(candidate: Candidate) -> Finding | None:
     """Find a chain of `fromJob` that leads back to the job: it would wait for itself for ever."""
     path = dependencies.cycle(candidate.inputs)
@@ -164,6 +176,8 @@ def an_adapter_is_trained(candidate: Candidate) -> Finding | None:
     reason = f"without peft this job trains full weights, as the output of {name} is no adapter to continue"
     if spec.output.merge_adapter:
         return _invalid(f"spec.output.mergeAdapter: {reason}. Set peft, or remove mergeAdapter.")
+    if spec.model.quantization is not None:
+        return _invalid(f"spec.model.quantization: {reason}. Set peft.lora, or remove quantization.")
     return None
 
 
@@ -208,6 +222,7 @@ POLICIES: tuple[Policy, ...] = (
     one_source_each,
     accelerator_is_configured,
     dtype_is_allowed,
+    quantization_is_possible,
     no_cycle,
     dependency_is_complete,
     adapter_is_used_one_way,

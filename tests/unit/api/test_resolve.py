@@ -89,6 +89,23 @@ def test_dtype_auto_is_the_profile_s_first() -> None:
     assert resolved({"model": {"path": {"claim": "m"}, "dtype": "float32"}}).model.dtype == "float32"
 
 
+def test_a_quantised_model_computes_in_its_dtype() -> None:
+    def quantization(**fields: Any) -> Any:
+        model = {"path": {"claim": "m"}, "dtype": "float16", "quantization": fields}
+        return resolved({"model": model, "peft": {"lora": {}}}, trains_adapter=True).model.quantization
+
+    assert quantization(loadIn4bit=True).bnb_4bit_compute_dtype == "float16"
+    assert quantization(loadIn4bit=True, bnb4bitComputeDtype="float32").bnb_4bit_compute_dtype == "float32"
+    assert quantization(loadIn8bit=True).bnb_4bit_compute_dtype is None
+    assert quantization(loadIn4bit=True).to_wire() == {
+        "loadIn4bit": True,
+        "loadIn8bit": False,
+        "bnb4bitQuantType": "nf4",
+        "bnb4bitComputeDtype": "float16",
+        "bnb4bitUseDoubleQuant": False,
+    }
+
+
 def test_a_model_from_scratch_trains_a_tokenizer() -> None:
     spec = resolved({"method": "pretrain", "model": {"architecture": ARCHITECTURE}})
     assert spec.model.tokenizer is not None

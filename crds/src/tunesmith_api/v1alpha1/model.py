@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.base import ApiModel, Rule, exactly_one_of
+from tunesmith_api.v1alpha1.quantization import Quantization
 from tunesmith_api.v1alpha1.types import ObjectName, RelativePath
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -131,3 +132,4 @@ class ModelSource(ApiModel):
             " float32. `auto` takes the default of the accelerator profile."
         ),
     ] = "auto"
+    quantization: Annotated[Quantization | None, Field(description="The base model in 4 or 8 bits, on CUDA.")] = None

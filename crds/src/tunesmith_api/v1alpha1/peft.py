@@ -273,6 +273,7 @@ class Peft(ApiModel):
 
 
 _MERGES = "has(self.output) && has(self.output.mergeAdapter) && self.output.mergeAdapter"
+_QUANTISES = "has(self.model.quantization)"
 
 ADAPTER_RULES = (
     Rule(
@@ -285,6 +286,18 @@ ADAPTER_RULES = (
         "learnt embeddings are no weights of the model and can not be merged into it: remove mergeAdapter, or use"
         " another adapter type",
         ".output.mergeAdapter",
+    ),
+    Rule(
+        f"!{_QUANTISES} || (has(self.peft) ? has(self.peft.lora) : has(self.model.fromJob))",
+        "a quantised model is frozen and trains a LoRA adapter: set peft.lora, or remove quantization",
+        ".model.quantization",
+    ),
+    Rule(
+        f"!{_QUANTISES} || !has(self.peft) || !has(self.peft.lora) || !has(self.peft.lora.initLoraWeights)"
+        f" || !(self.peft.lora.initLoraWeights in {_CONVERTED})",
+        "pissa and olora change the base model's weights, which quantised ones are too coarse for: use another"
+        " initLoraWeights, or remove quantization",
+        ".peft.lora.initLoraWeights",
     ),
 )
 """Rules of every job's spec about its adapter and other blocks."""

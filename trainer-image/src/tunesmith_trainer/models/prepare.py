@@ -15,6 +15,7 @@ from tunesmith_trainer.models.adapters.saved import ADAPTER, continue_adapter, r
 from tunesmith_trainer.models.folders import Folder
 from tunesmith_trainer.models.merge import merged_base
 from tunesmith_trainer.models.output import OutputWriter
+from tunesmith_trainer.models.quantized import require_lora
 from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
 from tunesmith_trainer.models.trained_tokenizer import run_tokenizer
 from tunesmith_trainer.models.weights import fit_tokenizer, load_weights, new_weights
@@ -100,6 +101,7 @@ class ModelPlan:
         where = "the new architecture" if self.base is None else self.base.name
         fit_tokenizer(model, tokenizer, max_length, where)
         config = self._adapter_config(model)
+        require_lora(self.context.run.spec.model.quantization, config)
         if config is not None:
             require_positions(config, model, max_length)
         if self.adapter is not None:
@@ -119,7 +121,7 @@ class ModelPlan:
     def _weights(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
         spec = self.context.run.spec
         if self.base is not None:
-            return load_weights(self.base, self.weights_dtype)
+            return load_weights(self.base, self.weights_dtype, spec.model.quantization)
         if spec.model.architecture is None:
             raise ValueError("a frozen run names neither a base model nor an architecture")
         return new_weights(spec.model.architecture, tokenizer, spec.training.seed)

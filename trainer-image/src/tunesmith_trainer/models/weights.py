@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
+from tunesmith_trainer.models.quantized import bits_and_bytes
 from tunesmith_trainer.models.tokenizers import first_line, stop_token_ids
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from tunesmith_api.v1alpha1.model import Architecture
+    from tunesmith_api.v1alpha1.quantization import Quantization
     from tunesmith_trainer.models.folders import Folder
 
 _LOG = logging.getLogger(__name__)
@@ -27,12 +29,13 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def load_weights(folder: Folder, dtype: str) -> PreTrainedModel:
+def load_weights(folder: Folder, dtype: str, quantization: Quantization | None = None) -> PreTrainedModel:
     """Return the causal language model of a folder; no code from the folder is run.
 
     Args:
         folder: A model folder as `save_pretrained` writes it.
-        dtype: Precision to hold the weights in.
+        dtype: Precision to hold the weights in; those that are not quantised.
+        quantization: How to quantise the linear layers; as they are when None.
 
     Raises:
         ModelNotFound: It is not whole, or not a causal language model.
@@ -49,6 +52,7 @@ def load_weights(folder: Folder, dtype: str) -> PreTrainedModel:
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            quantization_config=None if quantization is None else bits_and_bytes(quantization),
         )
     # What a damaged folder raises is the business of three libraries; a fault of ours would show with any model.
     except Exception as error:
