@@ -94,6 +94,7 @@ FILES = (
         constraint="trainer-image/requirements.txt",
         alone=True,
     ),
+    Requirements("tests/requirements-rival.txt", group="rival"),
 )
 
 

@@ -20,6 +20,7 @@ from tunesmith_operator.desired import dependencies, run_config
 from tunesmith_operator.desired.child import child as desired_child
 from tunesmith_operator.desired.freeze import Ingredients, freeze
 from tunesmith_operator.inputs import ChildError, Create, Decision, Inputs, JobKey, ProgressSample, Termination
+from tunesmith_operator.permissions import Permissions
 
 Object = dict[str, Any]
 
@@ -59,6 +60,7 @@ def inputs(case: Mapping[str, Any]) -> Inputs:
         now=moment(case["now"]),
         operator_version=case.get("operatorVersion", VERSION),
         profiles=profiles(case.get("profiles", PROFILES)),
+        permissions=Permissions.model_validate(case.get("permissions", {})),
         key=key,
         job=job,
         run_config=_run_config(case, run),

@@ -35,7 +35,8 @@ class ExitCode(IntEnum):
     SUCCESS = 0, "Succeeded", "The output is on the claim, whole."
     INVALID_SPEC = 10, "InvalidSpec", "The spec asks for something the trainer or this model can not do."
     DATA_ERROR = 11, "DataError", "A dataset can not be used: the message names file, row and remedy."
-    MODEL_NOT_FOUND = 12, "ModelNotFound", "The model's folder is missing or holds no model that can be loaded."
+    MODEL_NOT_FOUND = 12, "ModelNotFound", "The model is missing, or is none that can be loaded."
+    GATED_MODEL = 13, "GatedModel", "The Hub does not let the token have the model: the message says what to do."
     OUTPUT_CONFLICT = 14, "OutputConflict", "The output path holds the result of another job."
     DISK_FULL = 15, "DiskFull", "The output claim is full."
     WORLD_SIZE_MISMATCH = 16, "WorldSizeMismatch", "Other than numNodes × numProcPerNode processes came together."
@@ -43,6 +44,7 @@ class ExitCode(IntEnum):
     TERMINATED = 143, "Terminated", "The trainer was told to stop and saved a checkpoint if it could."
     FENCED = 200, "Fenced", "A newer attempt of the run has taken over the output claim."
     COLLECTIVE_FAILED = 201, "CollectiveFailed", "The processes lost each other."
+    HUB_UNREACHABLE = 202, "HubUnreachable", "The Hugging Face Hub, or the mirror that stands for it, does not answer."
     INTERNAL_ERROR = 203, "InternalError", "The trainer met something it did not expect."
 
     @property

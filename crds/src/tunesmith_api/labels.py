@@ -8,6 +8,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 FIELD_MANAGER = "tunesmith"
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
+COMPONENT = "app.kubernetes.io/component"
 JOB_KIND = f"{GROUP}/job-kind"
 JOB_NAME = f"{GROUP}/job-name"
 JOB_UID = f"{GROUP}/job-uid"

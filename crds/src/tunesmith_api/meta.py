@@ -88,7 +88,9 @@ class Reason(Word):
     # It failed for good; `Ready` is False, `Stalled` and `Failed` are True.
     INVALID_SPEC = "InvalidSpec", "The spec can not be carried out: the message tells what to change."
     UNKNOWN_ACCELERATOR = "UnknownAccelerator", "The installation has no accelerator profile of this name."
+    REMOTE_CODE_REFUSED = "RemoteCodeRefused", "The installation's policy does not let models bring code along."
     UNSUPPORTED_DTYPE = "UnsupportedDtype", "The accelerator profile does not allow `model.dtype`."
+    USER_CODE_REFUSED = "UserCodeRefused", "The installation does not let a job bring code along."
     DEPENDENCY_CYCLE = "DependencyCycle", "`model.fromJob` leads back to the job itself."
     RUN_CONFIG_LOST = "RunConfigLost", "The run's ConfigMap was deleted and can not be made again as it was."
     NAME_CONFLICT = "NameConflict", "An object of a name the job needs exists and belongs to somebody else."

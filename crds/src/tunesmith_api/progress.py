@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from tunesmith_api.base import ApiModel
-from tunesmith_api.v1alpha1.status import ArtifactKind, Name, Seconds, Step, Uid, VolumePath
+from tunesmith_api.v1alpha1.status import ArtifactKind, HubModel, Name, Seconds, Step, Uid, VolumePath
 
 Phase = Literal["starting", "loading", "training", "evaluating", "checkpointing", "saving", "finished"]
 MetricName = Annotated[str, Field(min_length=1, max_length=63)]
@@ -55,7 +55,7 @@ class SavedOutput(Report):
     path: Annotated[str, Field(max_length=1024)]
     digest: Annotated[str, Field(max_length=80)]
     size_bytes: Annotated[int, Field(ge=0)]
-    base_model: VolumePath | None = None
+    base_model: VolumePath | HubModel | None = None
 
 
 class Outcome(Report):

@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from tunesmith_api.naming import default_claim_name, default_output_path
+from tunesmith_api.v1alpha1.architecture import DEFAULT_ROPE_THETA, TrainedTokenizer
 from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec, FineTuneJobSpec
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import Tokenizer
 
 if TYPE_CHECKING:
     from tunesmith_api.profile import AcceleratorProfile
+    from tunesmith_api.v1alpha1.architecture import Architecture
+    from tunesmith_api.v1alpha1.compute import ClaimTemplate
     from tunesmith_api.v1alpha1.jobs import JobSpec
     from tunesmith_api.v1alpha1.training import Training
 
 AnySpec = TypeVar("AnySpec", FineTuneJobSpec, AlignmentJobSpec)
 
 DEFAULT_EPOCHS = 3.0
+DEFAULT_REVISION = "main"
 _LEARNING_RATE = {  # method -> (full weights, adapter)
     "pretrain": (5e-4, 5e-4),
     "sft": (2e-5, 2e-4),
@@ -71,14 +75,18 @@ def _learning_rate(spec: JobSpec, method: str, *, trains_adapter: bool) -> float
 
 def _output(kind: str, name: str, spec: JobSpec) -> object:
     output = spec.output
-    modes = output.claim_template.access_modes or ("ReadWriteMany" if spec.num_nodes > 1 else "ReadWriteOnce",)
     return output.model_copy(
         update={
             "claim_name": output.claim_name or default_claim_name(kind, name),
             "path": output.path or default_output_path(kind, name),
-            "claim_template": output.claim_template.model_copy(update={"access_modes": modes}),
+            "claim_template": _claim_template(output.claim_template, spec),
         }
     )
+
+
+def _claim_template(template: ClaimTemplate, spec: JobSpec) -> ClaimTemplate:
+    modes = template.access_modes or ("ReadWriteMany" if spec.num_nodes > 1 else "ReadWriteOnce",)
+    return template.model_copy(update={"access_modes": modes})
 
 
 def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:
@@ -90,6 +98,28 @@ def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:
     if quantization is not None and quantization.load_in_4bit and quantization.bnb_4bit_compute_dtype is None:
         dtype = updates.get("dtype", model.dtype)
         updates["quantization"] = quantization.model_copy(update={"bnb_4bit_compute_dtype": dtype})
-    if model.architecture is not None and model.tokenizer is None:
-        updates["tokenizer"] = Tokenizer()
+    if model.name is not None and model.revision is None:
+        updates["revision"] = DEFAULT_REVISION
+    if model.cache is not None:
+        template = _claim_template(model.cache.claim_template, spec)
+        updates["cache"] = model.cache.model_copy(update={"claim_template": template})
+    if model.architecture is not None:
+        updates["architecture"] = _architecture(model.architecture)
+        updates["tokenizer"] = model.tokenizer or Tokenizer(train=TrainedTokenizer())
+    if model.tokenizer is not None and model.tokenizer.name is not None:
+        revision = model.tokenizer.revision or DEFAULT_REVISION
+        updates["tokenizer"] = model.tokenizer.model_copy(update={"revision": revision})
     return model.model_copy(update=updates)
+
+
+def _architecture(architecture: Architecture) -> Architecture:
+    updates: dict[str, object] = {}
+    if architecture.attention_output_bias is None:
+        updates["attention_output_bias"] = architecture.attention_bias
+    if architecture.position_embedding in {"rope", "yarn"} and architecture.rope_theta is None:
+        updates["rope_theta"] = DEFAULT_ROPE_THETA
+    yarn = architecture.yarn
+    if yarn is not None and yarn.original_max_position_embeddings is None:
+        original = max(16, round(architecture.max_position_embeddings / yarn.factor))
+        updates["yarn"] = yarn.model_copy(update={"original_max_position_embeddings": original})
+    return architecture.model_copy(update=updates)

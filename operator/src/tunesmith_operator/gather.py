@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tunesmith_api.profile import AcceleratorProfile
     from tunesmith_operator.inputs import ProgressSample, Termination
     from tunesmith_operator.kube import KubeClient
+    from tunesmith_operator.permissions import Permissions
     from tunesmith_operator.resources import Resource
 
 _MAX_CHAIN: Final = 32
@@ -46,6 +47,7 @@ class View:
     """What is known without asking the API server."""
 
     profiles: Mapping[str, AcceleratorProfile]
+    permissions: Permissions
     samples: Samples
     terminations: Callable[[JobKey], Mapping[str, Termination]]
     installed: Callable[[], bool]
@@ -112,6 +114,7 @@ class Gatherer:
             now=datetime.now(UTC),
             operator_version=__version__,
             profiles=self._view.profiles,
+            permissions=self._view.permissions,
             key=key,
             job=job,
             terminations=self._view.terminations(key),

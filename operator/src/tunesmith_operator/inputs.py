@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_operator.permissions import Permissions
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -72,6 +74,7 @@ class Inputs:
     profiles: Mapping[str, AcceleratorProfile]
     key: JobKey
     job: Object
+    permissions: Permissions = field(default_factory=Permissions)
     run_config: Object | None = None
     """ConfigMap of the run that `spec.runId` names."""
     child: Object | None = None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tunesmith_api.manifest import Manifest
-    from tunesmith_api.v1alpha1.status import VolumePath
+    from tunesmith_api.v1alpha1.status import HubModel, VolumePath
     from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.fence import Fence
 
@@ -94,7 +94,7 @@ def link_output(context: RunContext) -> None:
     sync_directory(job)
 
 
-def saved_output(context: RunContext, manifest: Manifest, base_model: VolumePath | None) -> SavedOutput:
+def saved_output(context: RunContext, manifest: Manifest, base_model: VolumePath | HubModel | None) -> SavedOutput:
     """Return what the outcome tells about an output."""
     return SavedOutput(
         kind="adapter" if manifest.artifact == "adapter" else "model",

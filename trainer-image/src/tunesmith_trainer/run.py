@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.manifest import Manifest
 from tunesmith_api.progress import SavedOutput
-from tunesmith_api.v1alpha1.status import VolumePath
+from tunesmith_api.v1alpha1.status import BaseRecord
 from tunesmith_trainer import outputs
 from tunesmith_trainer.checkpoints import CheckpointWriter, discard_newer, newest_whole, remove_leftovers, step_of
 from tunesmith_trainer.context import RunContext
@@ -18,6 +18,8 @@ from tunesmith_trainer.errors import Stopped
 from tunesmith_trainer.exchange import Exchange
 from tunesmith_trainer.fence import Fence
 from tunesmith_trainer.manifests import seal, write_atomically
+from tunesmith_trainer.models.description import describe
+from tunesmith_trainer.models.hub import pins
 from tunesmith_trainer.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -194,11 +196,13 @@ class Run:
         return {
             "dataDigest": plan.data_digest,
             "data": plan.data_report,
+            "model": describe(plan.trainer.model, self._context.run.spec.model.architecture),
             "seed": self._context.run.spec.training.seed,
             "worldSize": self._context.world_size,
             "attempts": self._fence.attempts(),
             "steps": state.global_step,
             "baseModel": plan.base_model.to_wire() if plan.base_model else None,
+            "hub": [pin.to_wire() for pin in pins(self._context)],
             "metrics": state.log_history,
             "seconds": self._reporter.seconds.model_dump(),
         }
@@ -214,7 +218,7 @@ class Run:
         self._reporter.set(phase="finished", current_step=manifest.step, total_steps=manifest.step)
         self._reporter.set(resumed_from_step=manifest.step, world_size=record["worldSize"])
         self._reporter.metrics(_initial(record["initialEvaluation"]) | _told(record["finalEvaluation"]))
-        return outputs.saved_output(self._context, manifest, VolumePath.model_validate(base) if base else None)
+        return outputs.saved_output(self._context, manifest, BaseRecord.model_validate(base).model if base else None)
 
 
 def _load_if_trained(trainer: Any, checkpoint: Path) -> bool:

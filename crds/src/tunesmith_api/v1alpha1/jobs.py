@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.base import REMEDY, ApiModel, Rule, remedy
+from tunesmith_api.v1alpha1.architecture import Architecture
 from tunesmith_api.v1alpha1.compute import Checkpoint, Output, ResourceRequirements, RunPolicy
-from tunesmith_api.v1alpha1.datasets import Dataset, Evaluation
+from tunesmith_api.v1alpha1.datasets import DataProcessing, Dataset, Evaluation
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
-from tunesmith_api.v1alpha1.model import Architecture, ModelSource
-from tunesmith_api.v1alpha1.peft import ADAPTER_RULES, REFERENCE_STAYS, Peft
+from tunesmith_api.v1alpha1.model import ModelSource
+from tunesmith_api.v1alpha1.peft import ADAPTER_RULES, REFERENCE_STAYS, ROWS_STAY_APART, Peft
 from tunesmith_api.v1alpha1.pod_template import PodTemplate
 from tunesmith_api.v1alpha1.status import MAX_NODES, JobStatus
 from tunesmith_api.v1alpha1.training import Training
@@ -30,6 +31,19 @@ NAME_RULE = Rule(
 )
 
 
+def _claim_for_all_nodes(block: str) -> Rule:
+    """Return the rule that a claim made from a block's template can be mounted by the pods of all nodes."""
+    template = f"{block}.claimTemplate.accessModes".split(".")
+    absent = " || ".join(f"!has(self.{'.'.join(template[:depth])})" for depth in range(1, len(template) + 1))
+    modes = ".".join(template)
+    return Rule(
+        f"!has(self.numNodes) || self.numNodes == 1 || {absent}"
+        f" || self.{modes}.exists(mode, mode != 'ReadWriteOncePod')",
+        "a ReadWriteOncePod claim serves one pod: use ReadWriteMany, or numNodes: 1",
+        f".{modes}",
+    )
+
+
 _COMMON_RULES = (
     Rule(
         "!has(self.training) || !has(self.training.evalStrategy) || self.training.evalStrategy == 'no'"
@@ -37,12 +51,55 @@ _COMMON_RULES = (
         "evalStrategy needs rows to evaluate on: set spec.evaluation, or evalStrategy: 'no'",
         ".training.evalStrategy",
     ),
+    *(
+        Rule(
+            f"!has(self.model.{field}) || !has(self.peft) || has(self.peft.lora)",
+            f"{field} get embeddings of their own, which only LoRA and full weights train: use peft.lora, or remove it",
+            f".model.{field}",
+        )
+        for field in ("addedTokens", "addedSpecialTokens")
+    ),
+    _claim_for_all_nodes("output"),
+    _claim_for_all_nodes("model.cache"),
+)
+_FROM_HUB = (
+    "has(self.model.name) || has(self.model.fromJob) || (has(self.model.tokenizer) && has(self.model.tokenizer.name))"
+    " || (has(self.datasets) && self.datasets.exists(d, has(d.hub)))"
+    " || (has(self.evaluation) && has(self.evaluation.datasets) && self.evaluation.datasets.exists(d, has(d.hub)))"
+)
+_DATA_RULES = (
+    *(
+        Rule(
+            f"!has(self.model.{field}) || {_FROM_HUB}",
+            f"{field} is only for what comes from the Hub, by model.name, model.tokenizer.name, model.fromJob or"
+            " datasets: remove it",
+            f".model.{field}",
+        )
+        for field in ("tokenSecretRef", "cache")
+    ),
     Rule(
-        "!has(self.numNodes) || self.numNodes == 1 || !has(self.output) || !has(self.output.claimTemplate)"
-        " || !has(self.output.claimTemplate.accessModes)"
-        " || self.output.claimTemplate.accessModes.exists(mode, mode != 'ReadWriteOncePod')",
-        "a ReadWriteOncePod claim serves one pod: use ReadWriteMany, or numNodes: 1",
-        ".output.claimTemplate.accessModes",
+        "!has(self.datasets) || self.datasets.all(d, !has(d.weight))"
+        " || (self.datasets.size() > 1 && self.datasets.all(d, has(d.weight)))",
+        "weights mix several datasets: set weight on each of them, or on none",
+        ".datasets",
+    ),
+    Rule(
+        "!has(self.dataProcessing) || !has(self.dataProcessing.stoppingStrategy)"
+        " || (has(self.datasets) && self.datasets.exists(d, has(d.weight)))",
+        "stoppingStrategy says when drawing by weight ends: set weight on each dataset, or remove it",
+        ".dataProcessing.stoppingStrategy",
+    ),
+    Rule(
+        "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming"
+        " || (has(self.training) && has(self.training.maxSteps))",
+        "a stream has no known end: set training.maxSteps, or remove streaming",
+        ".dataProcessing.streaming",
+    ),
+    Rule(
+        "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming"
+        " || !has(self.evaluation) || !has(self.evaluation.splitRatio)",
+        "splitRatio needs to count all rows first, and a stream does not: use evaluation.datasets, or remove streaming",
+        ".evaluation.splitRatio",
     ),
     *ADAPTER_RULES,
 )
@@ -61,7 +118,7 @@ def _rows_of(method: str, formats: tuple[str, ...], *, templates: bool, needs: s
     """Return the rules that training and evaluation rows have a shape the method can train on."""
     fits = f"(!has(d.format) || d.format in {['auto', *formats]})"
     if not templates:
-        fits += " && !has(d.promptTemplate)"
+        fits += " && !has(d.promptTemplate) && !has(d.promptFunction)"
     message = f"method: {method} needs {needs}: leave format out, or choose a dataset or a method that fit"
     return (
         Rule(f"self.method != '{method}' || !has(self.datasets) || self.datasets.all(d, {fits})", message, ".datasets"),
@@ -83,13 +140,16 @@ class JobSpec(ApiModel):
         Field(
             min_length=1,
             max_length=16,
-            description="Rows to train on; several are concatenated in this order. Required.",
+            description="Rows to train on; several follow each other, or are mixed by `weight`. Required.",
             json_schema_extra=remedy(
                 "spec.datasets must list between 1 and 16 sources of rows: add one, such as"
                 " datasets: [{claim: {name: my-data, path: train.jsonl}}]"
             ),
         ),
     ]
+    data_processing: Annotated[
+        DataProcessing, Field(description="How the rows of all datasets are read and drawn.")
+    ] = DataProcessing()
     evaluation: Annotated[Evaluation | None, Field(description="Held-out rows. Absent means no evaluation.")] = None
     peft: Annotated[Peft | None, Field(description="The adapter to train. Absent means full weights.")] = None
     training: Annotated[Training, Field(description="How long, how fast and on how much at a time to train.")] = (
@@ -121,6 +181,12 @@ class JobSpec(ApiModel):
         ),
     ] = DEFAULT_RUN_ID
 
+    @property
+    def all_datasets(self) -> dict[str, tuple[Dataset, ...]]:
+        """The datasets to train and to evaluate on, by their field."""
+        evaluation = self.evaluation.datasets if self.evaluation else None
+        return {"datasets": self.datasets, "evaluation.datasets": evaluation or ()}
+
 
 def _or_default(path: str, model: type[ApiModel], field: str) -> str:
     """Return the CEL expression of a field below spec, or its default where it or its block is absent."""
@@ -144,6 +210,7 @@ class FineTuneJobSpec(JobSpec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *_COMMON_RULES,
+        *_DATA_RULES,
         _only_with("pretrain"),
         _only_with("sft"),
         *_rows_of("pretrain", ("text",), templates=False, needs="rows of plain text (no templates)"),
@@ -153,6 +220,7 @@ class FineTuneJobSpec(JobSpec):
             templates=True,
             needs="text, messages, prompt-completion or instruction rows",
         ),
+        ROWS_STAY_APART,
         _MAX_LENGTH_FITS,
         Rule(
             "self.method == 'pretrain' || !has(self.model.architecture)",
@@ -179,6 +247,12 @@ class AlignmentJobSpec(JobSpec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *_COMMON_RULES,
+        *_DATA_RULES,
+        Rule(
+            "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming",
+            "preferences are read before training: remove streaming",
+            ".dataProcessing.streaming",
+        ),
         _only_with("dpo"),
         *_rows_of(
             "dpo", ("preference",), templates=False, needs="preference rows: prompt, chosen, rejected (no templates)"

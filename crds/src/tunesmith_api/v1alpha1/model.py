@@ -6,13 +6,27 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tunesmith_api.base import ApiModel, Rule, exactly_one_of
+from tunesmith_api.base import ApiModel, Rule, cel, exactly_one_of
+from tunesmith_api.v1alpha1.architecture import Architecture, TrainedTokenizer
+from tunesmith_api.v1alpha1.chat_template import ChatTemplate
+from tunesmith_api.v1alpha1.compute import ClaimTemplate
 from tunesmith_api.v1alpha1.quantization import Quantization
-from tunesmith_api.v1alpha1.types import ObjectName, RelativePath
+from tunesmith_api.v1alpha1.types import HubName, ObjectName, RelativePath, Revision
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 JobKind = Literal["FineTuneJob", "AlignmentJob"]
 FromAdapter = Literal["continue", "merge"]
+Attention = Literal["sdpa", "eager", "flash_attention_2"]
+Token = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=128,
+        json_schema_extra=cel(
+            Rule("self == self.trim()", "a token begins and ends with a visible character: remove the space")
+        ),
+    ),
+]
 
 
 class ModelPath(ApiModel):
@@ -22,6 +36,40 @@ class ModelPath(ApiModel):
     path: Annotated[
         RelativePath | None,
         Field(description="Folder of the model below the claim's root. Absent means the root itself."),
+    ] = None
+
+
+class TokenSecret(ApiModel):
+    """A token of the Hugging Face Hub, in a Secret of the job's namespace."""
+
+    name: Annotated[ObjectName, Field(description="Name of the Secret.")]
+    key: Annotated[str, Field(min_length=1, max_length=253, description="Key of the Secret that holds the token.")] = (
+        "token"
+    )
+
+
+class HubCache(ApiModel):
+    """A PersistentVolumeClaim that keeps what was fetched from the Hub, for all jobs that name it.
+
+    The operator never owns or deletes it.
+    """
+
+    claim_name: Annotated[
+        ObjectName,
+        Field(
+            description="PersistentVolumeClaim to fetch into; used as it is when it exists, else made from"
+            " `claimTemplate`. What lies in it already is not fetched again."
+        ),
+    ]
+    claim_template: Annotated[ClaimTemplate, Field(description="The claim to create when it does not exist.")] = (
+        ClaimTemplate()
+    )
+    path: Annotated[
+        RelativePath | None,
+        Field(
+            description="Folder below the claim's root, laid out as huggingface_hub does (HF_HUB_CACHE). Absent means"
+            " the root itself."
+        ),
     ] = None
 
 
@@ -40,63 +88,28 @@ class FromJob(ApiModel):
     ] = "continue"
 
 
-class Architecture(ApiModel):
-    """A Llama decoder with random weights, to pretrain from scratch (transformers.LlamaConfig)."""
+class Tokenizer(ApiModel):
+    """Another tokenizer than the one that comes with the weights."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "self.hiddenSize % self.numAttentionHeads == 0",
-            "hiddenSize must be a multiple of numAttentionHeads:"
-            " each head gets hiddenSize / numAttentionHeads dimensions",
-            ".hiddenSize",
+        exactly_one_of(
+            "train",
+            "name",
+            "path",
+            remedy="a tokenizer to train on the datasets, one of the Hub, or one in a folder on a claim",
         ),
-        Rule(
-            "self.hiddenSize % self.numAttentionHeads != 0 || self.hiddenSize / self.numAttentionHeads % 2 == 0",
-            "hiddenSize / numAttentionHeads must be even: rotary position embedding turns pairs of dimensions",
-            ".hiddenSize",
-        ),
-        Rule(
-            "!has(self.numKeyValueHeads) || self.numAttentionHeads % self.numKeyValueHeads == 0",
-            "numAttentionHeads must be a multiple of numKeyValueHeads: every key/value head serves a group of them",
-            ".numKeyValueHeads",
-        ),
+        Rule("!has(self.revision) || has(self.name)", "revision belongs to a Hub repository: set name", ".revision"),
     )
 
-    hidden_size: Annotated[int, Field(ge=8, le=65536, description="Width of the residual stream.")]
-    intermediate_size: Annotated[int, Field(ge=8, le=262144, description="Width of the feed-forward layer.")]
-    num_hidden_layers: Annotated[int, Field(ge=1, le=512, description="Number of decoder layers.")]
-    num_attention_heads: Annotated[int, Field(ge=1, le=512, description="Number of attention heads per layer.")]
-    num_key_value_heads: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            le=512,
-            description="Number of key/value heads (grouped-query attention). Absent means one per attention head.",
-        ),
+    train: Annotated[
+        TrainedTokenizer | None,
+        Field(description="Train a tokenizer on the job's datasets; for an `architecture` only."),
     ] = None
-    max_position_embeddings: Annotated[int, Field(ge=16, le=1048576, description="Longest sequence, in tokens.")] = 2048
-    rope_theta: Annotated[float, Field(ge=1, le=1e9, description="Base period of the rotary position embedding.")] = (
-        10000.0
-    )
-    tie_word_embeddings: Annotated[bool, Field(description="Whether input and output embeddings share weights.")] = (
-        False
-    )
-
-
-class TrainedTokenizer(ApiModel):
-    """A byte-level BPE tokenizer trained on the job's datasets."""
-
-    vocab_size: Annotated[
-        int, Field(ge=300, le=1048576, description="Size of the vocabulary, special tokens included.")
-    ] = 8192
-
-
-class Tokenizer(ApiModel):
-    """The tokenizer of a model that is pretrained from scratch."""
-
-    train: Annotated[TrainedTokenizer, Field(description="Train a tokenizer on the job's datasets.")] = (
-        TrainedTokenizer()
-    )
+    name: Annotated[
+        HubName | None, Field(description="A repository of the Hub with a tokenizer, such as `Qwen/Qwen3-0.6B`.")
+    ] = None
+    revision: Annotated[Revision | None, Field(description="Branch, tag or commit of `name`. Default: `main`.")] = None
+    path: Annotated[ModelPath | None, Field(description="A folder with a tokenizer on a PersistentVolumeClaim.")] = None
 
 
 class ModelSource(ApiModel):
@@ -104,18 +117,42 @@ class ModelSource(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         exactly_one_of(
+            "name",
             "path",
             "fromJob",
             "architecture",
-            remedy="a model folder on a claim, the output of another job, or an architecture to pretrain from scratch",
+            remedy="a model of the Hub, a model folder on a claim, the output of another job, or an architecture to"
+            " pretrain from scratch",
+        ),
+        Rule("!has(self.revision) || has(self.name)", "revision belongs to a Hub model: set name", ".revision"),
+        Rule(
+            "!has(self.trustRemoteCode) || !self.trustRemoteCode || !has(self.architecture)",
+            "an architecture brings no code: remove trustRemoteCode",
+            ".trustRemoteCode",
         ),
         Rule(
-            "!has(self.tokenizer) || has(self.architecture)",
-            "tokenizer is only for model.architecture: a model from path or fromJob brings its own; remove it",
-            ".tokenizer",
+            "!has(self.tokenizer) || !has(self.tokenizer.train) || has(self.architecture)",
+            "train is only for model.architecture: weights from elsewhere know the tokens they were trained with;"
+            " remove it",
+            ".tokenizer.train",
         ),
     )
 
+    name: Annotated[
+        HubName | None,
+        Field(
+            description="A model of the Hugging Face Hub, such as `Qwen/Qwen3-0.6B`: fetched once per run, at one"
+            " commit for all attempts. Its weights must be safetensors."
+        ),
+    ] = None
+    revision: Annotated[Revision | None, Field(description="Branch, tag or commit of `name`. Default: `main`.")] = None
+    token_secret_ref: Annotated[
+        TokenSecret | None, Field(description="The Hub token, for gated or private models. Absent means none.")
+    ] = None
+    cache: Annotated[
+        HubCache | None,
+        Field(description="Where fetched files are kept. Absent means as long as the pod, on its node's disk."),
+    ] = None
     path: Annotated[ModelPath | None, Field(description="A model folder on a PersistentVolumeClaim.")] = None
     from_job: Annotated[FromJob | None, Field(description="The output of another job in the same namespace.")] = None
     architecture: Annotated[
@@ -123,7 +160,37 @@ class ModelSource(ApiModel):
     ] = None
     tokenizer: Annotated[
         Tokenizer | None,
-        Field(description="The tokenizer of an `architecture`. Absent means one trained on the datasets."),
+        Field(
+            description="The tokenizer. Absent means the one that comes with the weights; for an `architecture` one"
+            " trained on the datasets."
+        ),
+    ] = None
+    added_tokens: Annotated[
+        tuple[Token, ...] | None,
+        Field(
+            min_length=1,
+            max_length=256,
+            description="Words to add to the vocabulary. Their embeddings begin at the mean of the others and are"
+            " trained, with an adapter too.",
+            json_schema_extra={"x-kubernetes-list-type": "set"},
+        ),
+    ] = None
+    added_special_tokens: Annotated[
+        tuple[Token, ...] | None,
+        Field(
+            min_length=1,
+            max_length=256,
+            description="Marks to add to the vocabulary, such as `<|im_end|>`: like `addedTokens`, but left out of"
+            " decoded text.",
+            json_schema_extra={"x-kubernetes-list-type": "set"},
+        ),
+    ] = None
+    chat_template: Annotated[
+        ChatTemplate | None,
+        Field(
+            description="How a chat becomes one text. Absent means the tokenizer's own template, or `chatml` where it"
+            " has none and the rows are chats."
+        ),
     ] = None
     dtype: Annotated[
         DType,
@@ -133,3 +200,17 @@ class ModelSource(ApiModel):
         ),
     ] = "auto"
     quantization: Annotated[Quantization | None, Field(description="The base model in 4 or 8 bits, on CUDA.")] = None
+    attn_implementation: Annotated[
+        Attention,
+        Field(
+            description="How attention is computed: `sdpa` by torch's fused kernels, `eager` step by step,"
+            " `flash_attention_2` by the flash-attn package on CUDA, in 16 bits."
+        ),
+    ] = "sdpa"
+    trust_remote_code: Annotated[
+        bool,
+        Field(
+            description="Run Python code that the model brings along, with the job's rights. Refused unless the"
+            " installation's policy allows remote code."
+        ),
+    ] = False

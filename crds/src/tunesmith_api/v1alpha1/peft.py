@@ -299,6 +299,17 @@ ADAPTER_RULES = (
         " initLoraWeights, or remove quantization",
         ".peft.lora.initLoraWeights",
     ),
+    *(
+        Rule(
+            f"!has(self.model.{field}) || !has(self.peft) || !has(self.peft.lora)"
+            " || (!has(self.peft.lora.modulesToSave) && (!has(self.peft.lora.initLoraWeights)"
+            f" || !(self.peft.lora.initLoraWeights in {_CONVERTED})))",
+            f"{field} get embeddings of their own in the adapter, beside low-rank matrices alone: remove"
+            " peft.lora.modulesToSave, and pissa or olora, or remove them",
+            f".model.{field}",
+        )
+        for field in ("addedTokens", "addedSpecialTokens")
+    ),
 )
 """Rules of every job's spec about its adapter and other blocks."""
 
@@ -309,3 +320,12 @@ REFERENCE_STAYS = Rule(
     ".peft.lora.bias",
 )
 """Of methods whose reference is the base model with the adapter switched off."""
+
+ROWS_STAY_APART = Rule(
+    "!has(self.peft) || !has(self.peft.promptTuning) || !has(self.sft)"
+    " || ((!has(self.sft.packing) || !self.sft.packing) && (!has(self.sft.paddingFree) || !self.sft.paddingFree))",
+    "learnt embeddings stand before a sequence's first row alone: remove packing and paddingFree, or use another"
+    " adapter type",
+    ".peft.promptTuning",
+)
+"""Of methods that can put several rows into one sequence."""

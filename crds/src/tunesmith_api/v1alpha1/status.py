@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tunesmith_api.base import ApiModel
 from tunesmith_api.meta import Condition, State, Timestamp
+from tunesmith_api.v1alpha1.types import HubName, Revision
 
 Step = Annotated[int, Field(ge=0, le=10**12)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
@@ -109,6 +110,38 @@ class VolumePath(ApiModel):
     ] = ""
 
 
+class HubModel(ApiModel):
+    """A model of the Hugging Face Hub."""
+
+    name: Annotated[HubName, Field(description="Id of the repository.")]
+    revision: Annotated[Revision, Field(description="Branch, tag or commit.")]
+
+
+class BaseRecord(ApiModel):
+    """The model that an adapter belongs to: `claim` and `path`, or `name` and `revision` of a Hub model."""
+
+    claim: Annotated[Name | None, Field(description="Name of the PersistentVolumeClaim that holds it.")] = None
+    path: Annotated[
+        str | None, Field(max_length=1024, description="Folder below the claim's root; empty for the root itself.")
+    ] = None
+    name: Annotated[HubName | None, Field(description="Id of its repository on the Hugging Face Hub.")] = None
+    revision: Annotated[Revision | None, Field(description="The commit that the adapter was trained on.")] = None
+
+    @classmethod
+    def of(cls, model: VolumePath | HubModel) -> BaseRecord:
+        """Return the record of a model."""
+        return cls.model_validate(model.model_dump())
+
+    @property
+    def model(self) -> VolumePath | HubModel | None:
+        """The model, None when the record names none."""
+        if self.claim is not None:
+            return VolumePath(claim=self.claim, path=self.path or "")
+        if self.name is not None and self.revision is not None:
+            return HubModel(name=self.name, revision=self.revision)
+        return None
+
+
 class OutputRecord(ApiModel):
     """The trained adapter or model, verified against its manifest."""
 
@@ -122,10 +155,21 @@ class OutputRecord(ApiModel):
     ]
     digest: Annotated[str, Field(max_length=80, description="`sha256:` of the manifest's list of files.")]
     size_bytes: Annotated[int, Field(ge=0, description="Size of all files, in bytes.")]
-    base_model: Annotated[VolumePath | None, Field(description="The model an adapter belongs to.")] = None
+    base_model: Annotated[BaseRecord | None, Field(description="The model an adapter belongs to.")] = None
     load: Annotated[
-        str, Field(max_length=2048, description="Python that loads it, with the claims mounted as in the job's pods.")
+        str, Field(max_length=4096, description="Python that loads it, with the claims mounted as in the job's pods.")
     ]
+
+
+class Resolved(ApiModel):
+    """What a run trains with, once defaults and accelerator profile have spoken; the run's ConfigMap has all of it."""
+
+    dtype: Annotated[str, Field(max_length=31, description="Precision to compute in.")]
+    attn_implementation: Annotated[str, Field(max_length=63, description="How attention is computed.")]
+    gradient_checkpointing: Annotated[bool, Field(description="Whether activations are recomputed.")]
+    learning_rate: Annotated[str, Field(max_length=31, description="Peak learning rate, a decimal number.")]
+    world_size: Annotated[int, Field(ge=1, description="Training processes over all nodes.")]
+    global_batch_size: Annotated[int, Field(ge=1, description="Rows per optimiser step, over all processes.")]
 
 
 class JobStatus(ApiModel):
@@ -145,6 +189,7 @@ class JobStatus(ApiModel):
     state: Annotated[State | None, Field(description="One word for the whole, derived from the rest.")] = None
     model: Annotated[str | None, Field(max_length=512, description="What is trained, in short.")] = None
     run_id: Annotated[str | None, Field(max_length=16, description="The run this status speaks of.")] = None
+    resolved: Annotated[Resolved | None, Field(description="What the run trains with.")] = None
     start_time: Annotated[
         Timestamp | None, Field(description="When the run was frozen; from then on the spec is immutable.")
     ] = None

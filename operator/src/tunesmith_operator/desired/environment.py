@@ -26,6 +26,7 @@ def environment(run: FrozenRun, child: str, number: int, *, grace_seconds: int) 
     template = run.spec.pod_template
     for variable in (template.env if template else None) or ():
         variables[variable.name] = variable.to_wire()
+    variables |= _hub(run)
     _add(variables, {"HOME": pod.HOME_DIRECTORY, "TMPDIR": pod.TEMPORARY_DIRECTORY})
     _add(variables, {pod.ENV_ATTEMPT: str(number), pod.ENV_GRACE_SECONDS: str(grace_seconds)})
     _add(
@@ -41,6 +42,17 @@ def environment(run: FrozenRun, child: str, number: int, *, grace_seconds: int) 
     # Only the training operator knows a pod's rank, and tells it by this label.
     variables["PET_NODE_RANK"] = _field("PET_NODE_RANK", f"metadata.labels['{labels.REPLICA_INDEX}']")
     return list(variables.values())
+
+
+def _hub(run: FrozenRun) -> dict[str, dict[str, Any]]:
+    """Return what huggingface_hub is told: the token, and where it keeps what it fetches."""
+    model, variables = run.spec.model, dict[str, dict[str, Any]]()
+    if model.cache is not None:
+        _add(variables, {"HF_HUB_CACHE": pod.claim_path(model.cache.claim_name, model.cache.path or "")})
+    if model.token_secret_ref is not None:
+        secret = {"secretKeyRef": model.token_secret_ref.to_wire()}
+        variables["HF_TOKEN"] = {"name": "HF_TOKEN", "valueFrom": secret}
+    return variables
 
 
 def _add(variables: dict[str, dict[str, Any]], values: dict[str, str]) -> None:

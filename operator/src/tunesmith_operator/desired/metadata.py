@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from tunesmith_operator.inputs import Object
 
 
+SHARED_CACHE = {labels.MANAGED_BY: labels.FIELD_MANAGER, labels.COMPONENT: "hub-cache"}
+"""Labels of a cache claim: it belongs to no job, though one of them was the first to need it."""
+
+
 def identity(run: FrozenRun) -> dict[str, str]:
     """Return the labels that tell which job an object belongs to."""
     return {

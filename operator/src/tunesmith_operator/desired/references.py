@@ -53,15 +53,23 @@ def claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> frozenset
         job: Its object.
         jobs: The jobs that `model.fromJob` leads to.
     """
-    output = _mapping(_mapping(job.get("spec")).get("output")).get("claimName")
-    return input_claims(key, job, jobs) | _names([output or default_claim_name(key.kind, key.name)])
+    return input_claims(key, job, jobs) | made_claims(key, job)
+
+
+def made_claims(key: JobKey, job: Object) -> frozenset[str]:
+    """Return the claims that are made for a job when they do not exist: its output's and the cache's."""
+    spec = _mapping(job.get("spec"))
+    output = _mapping(spec.get("output")).get("claimName") or default_claim_name(key.kind, key.name)
+    return _names([output, _mapping(_mapping(spec.get("model")).get("cache")).get("claimName")])
 
 
 def input_claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> frozenset[str]:
     """Return the claims that must exist before a job starts, see `claims`."""
     spec = _mapping(job.get("spec"))
     names = [_mapping(dataset.get("claim")).get("name") for dataset in _datasets(spec)]
-    names.append(_mapping(_mapping(spec.get("model")).get("path")).get("claim"))
+    model = _mapping(spec.get("model"))
+    names += [_mapping(block.get("path")).get("claim") for block in (model, _mapping(model.get("tokenizer")))]
+    names.append(_mapping(_mapping(model.get("chatTemplate")).get("claim")).get("name"))
     names += [_mapping(volume.get("persistentVolumeClaim")).get("claimName") for volume in _volumes(spec)]
     source = dependency(key, job)
     if source is not None:
@@ -71,17 +79,24 @@ def input_claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> fro
 
 
 def config_maps(job: Object) -> frozenset[str]:
-    """Return the ConfigMaps that a job's datasets and volumes refer to."""
+    """Return the ConfigMaps that a job's datasets, chat template and volumes refer to."""
     spec = _mapping(job.get("spec"))
-    names = [_mapping(dataset.get("configMap")).get("name") for dataset in _datasets(spec)]
+    names = [source.get("name") for source in _config_map_files(spec)]
     names += [_mapping(volume.get("configMap")).get("name") for volume in _volumes(spec)]
     return _names(names)
 
 
 def config_map_keys(job: Object) -> tuple[tuple[str, str], ...]:
-    """Return the keys that a job's datasets read, each with the name of its ConfigMap first."""
-    sources = [_mapping(dataset.get("configMap")) for dataset in _datasets(_mapping(job.get("spec")))]
+    """Return the keys that a job reads, rows and code included, each with the name of its ConfigMap first."""
+    sources = _config_map_files(_mapping(job.get("spec")))
     return tuple((str(source["name"]), str(source["key"])) for source in sources if {"name", "key"} <= source.keys())
+
+
+def _config_map_files(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    datasets = list(_datasets(spec))
+    functions = [_mapping(dataset.get(f"{part}Function")) for dataset in datasets for part in ("prompt", "completion")]
+    chat_template = _mapping(_mapping(spec.get("model")).get("chatTemplate"))
+    return [_mapping(block.get("configMap")) for block in (*datasets, *functions, chat_template)]
 
 
 def _datasets(spec: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

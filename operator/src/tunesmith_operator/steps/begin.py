@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from tunesmith_api.meta import Reason, State
 from tunesmith_operator.desired.child import child
-from tunesmith_operator.desired.claim import output_claim
+from tunesmith_operator.desired.claim import claims
 from tunesmith_operator.desired.run_config import run_config
 from tunesmith_operator.inputs import Create
 from tunesmith_operator.status import attempts, ending, progress, times
+from tunesmith_operator.status.resolved import resolved
 from tunesmith_operator.steps import backoff, common
 
 if TYPE_CHECKING:
@@ -40,9 +41,10 @@ def begin(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> Decis
         run: The frozen run.
         run_is_stored: Whether its ConfigMap exists.
     """
-    if run_is_stored and situation.status.start_time is None:
-        started = situation.status.model_copy(update={"start_time": times.render(situation.now)})
-        situation = situation.with_status(started)
+    status = situation.status.model_copy(update={"resolved": resolved(run)})
+    if run_is_stored and status.start_time is None:
+        status = status.model_copy(update={"start_time": times.render(situation.now)})
+    situation = situation.with_status(status)
     situation = _amend(situation, run)
     for obstacle in (_former_child, _former_pods, _back_off, *OBSTACLES_TO_CREATION):
         decision = obstacle(situation)
@@ -54,7 +56,8 @@ def begin(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> Decis
 def _create(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> Decision:
     newest = situation.attempt
     number = newest.number + 1 if newest else 1
-    actions = [] if run.output.claim in situation.inputs.claims else [Create(output_claim(run), adopt="any")]
+    there = situation.inputs.claims
+    actions = [Create(claim, adopt="any") for claim in claims(run) if claim["metadata"]["name"] not in there]
     if not run_is_stored:
         actions.append(Create(run_config(run), adopt="owned"))
     actions.append(Create(child(run, number), adopt="owned"))

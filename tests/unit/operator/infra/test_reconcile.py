@@ -12,6 +12,7 @@ from api_server import ApiServer, failure
 from tunesmith_operator.gather import Gatherer, View
 from tunesmith_operator.inputs import Create, Decision, Delete, Inputs, JobKey, Object
 from tunesmith_operator.kube import KubeClient
+from tunesmith_operator.permissions import Permissions
 from tunesmith_operator.reconcile import Memory, Reconciler
 from tunesmith_operator.triggers import JOB, STATUS
 
@@ -56,7 +57,9 @@ def make(client: KubeClient) -> Callable[[Callable[[Inputs], Decision]], Bench]:
         def worth(old: Mapping[str, Any], new: Mapping[str, Any], _last: datetime | None, _now: datetime) -> bool:
             return old != new
 
-        view = View(profiles={}, samples=Silent(), terminations=lambda _: {}, installed=lambda: True)
+        view = View(
+            profiles={}, permissions=Permissions(), samples=Silent(), terminations=lambda _: {}, installed=lambda: True
+        )
         memory = Memory(
             hint=lambda key: bench.hints.pop(key, None),
             poll=lambda key, target: bench.polls.append((key, target)),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.methods import Dpo
 from tunesmith_trainer.data.corpus import open_corpora
-from tunesmith_trainer.data.encode import Counts, Encoder, encode_preferences, require_rows
+from tunesmith_trainer.data.counts import Counts
+from tunesmith_trainer.data.encode import Encoder, encode_preferences, require_rows
 from tunesmith_trainer.data.tables import make_table
 from tunesmith_trainer.methods.arguments import common_arguments, method_block
 from tunesmith_trainer.methods.plan import TrainingPlan
@@ -30,8 +31,9 @@ def build(context: RunContext) -> TrainingPlan:
     from tunesmith_trainer.methods.preference_trainer import PreparedDPOTrainer
 
     spec = context.run.spec
-    corpora = open_corpora(spec, context, ("preference",))
+    # Makes the processes know each other, which then fetch rows once for all.
     arguments = DPOConfig(**common_arguments(context), **_loss(method_block(context, Dpo)))
+    corpora = open_corpora(spec, context, ("preference",))
     source = plan_model(context, arguments)
     tokenizer = source.tokenizer((), arguments)
     given_template = corpora.chat and ensure_chat_template(tokenizer)
@@ -86,6 +88,8 @@ def _loss(dpo: Dpo) -> dict[str, Any]:
 def _table(corpus: Corpus, encoder: Encoder, what: str) -> tuple[Dataset, dict[str, Any]]:
     """Return the rows as token ids of prompt and answers, and what became of them."""
     counts = Counts()
-    table = make_table(encode_preferences(corpus, encoder, counts), ("prompt_ids", "chosen_ids", "rejected_ids"))
+    table = make_table(
+        encode_preferences(corpus.drawn(), encoder, counts), ("prompt_ids", "chosen_ids", "rejected_ids")
+    )
     require_rows(counts, encoder.max_length, what)
     return table, counts.report()

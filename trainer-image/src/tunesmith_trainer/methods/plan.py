@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from transformers import Trainer
 
-    from tunesmith_api.v1alpha1.status import VolumePath
+    from tunesmith_api.v1alpha1.status import HubModel, VolumePath
     from tunesmith_trainer.models.output import OutputWriter
 
 ArtifactKind = Literal["model", "adapter"]
@@ -35,9 +35,9 @@ class TrainingPlan:
     data_report: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def base_model(self) -> VolumePath | None:
+    def base_model(self) -> VolumePath | HubModel | None:
         """The model that a trained adapter belongs to, None for a whole model."""
-        return None if self.output.base is None else self.output.base.volume
+        return None if self.output.base is None else self.output.base.place
 
     def save_output(self, directory: Path) -> ArtifactKind:
         """Write the trained model or adapter, its tokenizer, chat template and generation config.

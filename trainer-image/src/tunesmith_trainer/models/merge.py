@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from transformers import TrainingArguments
 
+    from tunesmith_api.v1alpha1.model import ModelSource
     from tunesmith_trainer.context import RunContext
 
 _FOLDER = "base"
@@ -39,7 +40,7 @@ def merged_base(context: RunContext, arguments: TrainingArguments, base: Folder,
         if context.rank == 0 and read_manifest(folder) is None:
             temporary = folder.with_name(f"{folder.name}.tmp-{context.attempt}")
             shutil.rmtree(temporary, ignore_errors=True)
-            write_merged(base, adapter, context.run.spec.model.dtype, temporary)
+            write_merged(base, adapter, context.run.spec.model, temporary)
             seal(temporary, "model", 0, context)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.replace(folder)
@@ -47,20 +48,21 @@ def merged_base(context: RunContext, arguments: TrainingArguments, base: Folder,
     return Folder(volume, folder, "the merged base model")
 
 
-def write_merged(base: Folder, adapter: Folder, dtype: str, directory: Path) -> None:
+def write_merged(base: Folder, adapter: Folder, source: ModelSource, directory: Path) -> None:
     """Write a model with an adapter merged into it, its tokenizer and generation config.
 
     Args:
         base: The base model; it is read anew, as it was before any training.
         adapter: The adapter.
-        dtype: Precision to write the weights in; merged in float32, so that the sum is rounded once.
+        source: The spec's block about the model, which has the precision to write the weights in.
         directory: The folder to write into.
     """
     from transformers import GenerationConfig
 
-    model = merge_adapter(load_weights(base, "float32"), adapter)
+    # Merged in float32, so that the sum is rounded once.
+    model = merge_adapter(load_weights(base, "float32", source), adapter)
     if (adapter.path / GENERATION_CONFIG).is_file():
         model.generation_config = GenerationConfig.from_pretrained(adapter.path)
-    model.to(torch_dtype(dtype)).save_pretrained(directory)
-    source = adapter if has_tokenizer(adapter.path) else base
-    load_tokenizer(source.path, source.name).save_pretrained(directory)
+    model.to(torch_dtype(source.dtype)).save_pretrained(directory)
+    folder = adapter if has_tokenizer(adapter.path) else base
+    load_tokenizer(folder.path, folder.name, trusted=source.trust_remote_code).save_pretrained(directory)

@@ -6,6 +6,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
+from tunesmith_trainer.models.architectures.choice import new_config
+from tunesmith_trainer.models.architectures.registration import register
+from tunesmith_trainer.models.causal import require_causal
 from tunesmith_trainer.models.quantized import bits_and_bytes
 from tunesmith_trainer.models.tokenizers import first_line, stop_token_ids
 
@@ -13,12 +16,11 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from tunesmith_api.v1alpha1.model import Architecture
-    from tunesmith_api.v1alpha1.quantization import Quantization
+    from tunesmith_api.v1alpha1.architecture import Architecture
+    from tunesmith_api.v1alpha1.model import Attention, ModelSource
     from tunesmith_trainer.models.folders import Folder
 
 _LOG = logging.getLogger(__name__)
-_ATTENTION = "sdpa"
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -29,30 +31,35 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def load_weights(folder: Folder, dtype: str, quantization: Quantization | None = None) -> PreTrainedModel:
-    """Return the causal language model of a folder; no code from the folder is run.
+def load_weights(folder: Folder, dtype: str, source: ModelSource, *, quantises: bool = False) -> PreTrainedModel:
+    """Return the causal language model of a folder.
 
     Args:
         folder: A model folder as `save_pretrained` writes it.
-        dtype: Precision to hold the weights in; those that are not quantised.
-        quantization: How to quantise the linear layers; as they are when None.
+        dtype: Precision to hold the weights in.
+        source: The spec's block about the model; it says whether code from the folder is run.
+        quantises: Whether linear layers are held as the block's quantization says.
 
     Raises:
-        ModelNotFound: It is not whole, or not a causal language model.
+        ModelNotFound: It is not whole.
+        InvalidSpec: It is no causal language model, or needs code that may not be run.
     """
     from transformers import AutoModelForCausalLM
 
+    require_attention(source)
     folder.require_model()
+    register()
+    require_causal(folder, trusted=source.trust_remote_code)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder.path,
             dtype=torch_dtype(dtype),
-            attn_implementation=_ATTENTION,
+            attn_implementation=source.attn_implementation,
             local_files_only=True,
-            trust_remote_code=False,
+            trust_remote_code=source.trust_remote_code,
             use_safetensors=True,
             output_loading_info=True,
-            quantization_config=None if quantization is None else bits_and_bytes(quantization),
+            quantization_config=bits_and_bytes(source.quantization) if quantises and source.quantization else None,
         )
     # What a damaged folder raises is the business of three libraries; a fault of ours would show with any model.
     except Exception as error:
@@ -71,19 +78,30 @@ def _require_whole(folder: Folder, info: dict[str, Any]) -> None:
         _LOG.warning("%s has weights that its config does not know: %s", folder.name, sorted(info["unexpected_keys"]))
 
 
-def new_weights(architecture: Architecture, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
-    """Return a Llama decoder with random weights in float32, the same for the same seed."""
-    from transformers import AutoModelForCausalLM, LlamaConfig, set_seed
+def require_attention(source: ModelSource) -> None:
+    """Refuse flash attention in an image without it: transformers would fetch somebody's kernel from the Hub.
 
-    config = LlamaConfig(
-        **architecture.model_dump(exclude_none=True),
-        vocab_size=len(tokenizer),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    Raises:
+        InvalidSpec: The package is not there.
+    """
+    from transformers.utils import is_flash_attn_2_available
+
+    if source.attn_implementation == "flash_attention_2" and not is_flash_attn_2_available():
+        raise InvalidSpec(
+            "spec.model.attnImplementation: flash_attention_2 needs the package flash-attn, which this trainer image"
+            " lacks or which finds no GPU; use sdpa, or an image with it in the accelerator profile"
+        )
+
+
+def new_weights(
+    architecture: Architecture, tokenizer: PreTrainedTokenizerBase, seed: int, attention: Attention
+) -> PreTrainedModel:
+    """Return a decoder with random weights in float32, the same for the same seed."""
+    from transformers import AutoModelForCausalLM, set_seed
+
+    config = new_config(architecture, tokenizer)
     set_seed(seed)
-    return AutoModelForCausalLM.from_config(config, attn_implementation=_ATTENTION)
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention)
 
 
 def fit_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int, where: str) -> None:

@@ -9,6 +9,7 @@ from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
 from tunesmith_trainer.models.adapters import ADAPTERS
 from tunesmith_trainer.models.folders import ADAPTER_CONFIG
 from tunesmith_trainer.models.tokenizers import first_line
+from tunesmith_trainer.models.vocabulary import make_room
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -58,11 +59,13 @@ def merge_adapter(model: PreTrainedModel, folder: Folder) -> PreTrainedModel:
         ModelNotFound: The adapter can not be loaded, or does not fit the base model.
         InvalidSpec: It is of a type that can not be merged.
     """
-    if read_config(folder).is_prompt_learning:
+    config = read_config(folder)
+    if config.is_prompt_learning:
         raise InvalidSpec(
             f"{folder.name} holds learnt embeddings, which are no weights of the model and can not be merged into it;"
             " use model.fromJob.fromAdapter: continue, or train an adapter of another type"
         )
+    make_room(model, config)
     return continue_adapter(model, folder).merge_and_unload(safe_merge=True)
 
 
