@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tunesmith_api.naming import default_claim_name, default_output_path
 from tunesmith_api.v1alpha1.architecture import DEFAULT_ROPE_THETA, TrainedTokenizer
-from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec, FineTuneJobSpec
+from tunesmith_api.v1alpha1.jobs import DEFAULT_RUN_ID, AlignmentJobSpec, FineTuneJobSpec
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import Tokenizer
 
@@ -50,6 +50,8 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
             "training": _training(spec, spec.method, trains_adapter=trains_adapter),
             "output": _output(kind, name, spec),
             "model": _model(spec, profile),
+            "prepare": _prepare(spec, profile),
+            "reporting": _reporting(name, spec),
         }
     )
 
@@ -82,6 +84,11 @@ def _output(kind: str, name: str, spec: JobSpec) -> object:
             "claim_template": _claim_template(output.claim_template, spec),
         }
     )
+
+
+def _reporting(name: str, spec: JobSpec) -> object:
+    default = name if spec.run_id == DEFAULT_RUN_ID else f"{name}-{spec.run_id}"
+    return spec.reporting.model_copy(update={"run_name": spec.reporting.run_name or default})
 
 
 def _claim_template(template: ClaimTemplate, spec: JobSpec) -> ClaimTemplate:
@@ -123,3 +130,9 @@ def _architecture(architecture: Architecture) -> Architecture:
         original = max(16, round(architecture.max_position_embeddings / yarn.factor))
         updates["yarn"] = yarn.model_copy(update={"original_max_position_embeddings": original})
     return architecture.model_copy(update=updates)
+
+
+def _prepare(spec: JobSpec, profile: AcceleratorProfile) -> object:
+    if spec.prepare.mode != "auto":
+        return spec.prepare
+    return spec.prepare.model_copy(update={"mode": "never" if profile.device == "cpu" else "always"})

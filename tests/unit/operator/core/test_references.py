@@ -58,6 +58,27 @@ def test_a_tokenizer_and_a_chat_template_are_read_from_claims_and_config_maps() 
     assert references.config_map_keys({"spec": {"model": model}}) == (("m", "chat.jinja"),)
 
 
+@pytest.mark.parametrize(
+    ("spec", "status", "device", "name"),
+    [
+        ({}, {}, "cuda", "tiny-ftj-prep-1"),
+        ({}, {}, "cpu", None),
+        ({"prepare": {"mode": "always"}}, {}, "cpu", "tiny-ftj-prep-1"),
+        ({"prepare": {"mode": "never"}}, {}, "cuda", None),
+        ({}, {"attempts": [{"runId": "1"}]}, "cuda", None),
+        ({}, {"preparation": {"job": "x", "runId": "1"}}, "cuda", "x"),
+        ({}, {"preparation": {"job": "x", "runId": "1", "endTime": "t", "result": "Crashed"}}, "cuda", "x"),
+        ({}, {"preparation": {"job": "x", "runId": "1", "endTime": "t", "result": "Succeeded"}}, "cuda", None),
+        ({}, {"preparation": {"job": "x", "runId": "0"}}, "cuda", "x"),
+        ({}, {"preparation": {"job": "x", "runId": "0", "endTime": "t", "result": "Disrupted"}}, "cuda", None),
+    ],
+)
+def test_a_preparation_is_looked_at_only_while_it_matters(
+    spec: Any, status: Any, device: str, *, name: str | None
+) -> None:
+    assert references.preparation(KEY, {"spec": spec, "status": status}, device) == name
+
+
 def test_a_fresh_job_looks_at_its_first_child() -> None:
     assert references.child(KEY, {"spec": {}}) == "tiny-ftj-1"
     assert references.run_id({"spec": {}}) == "1"

@@ -47,7 +47,7 @@ def reloaded(lab: Any, model: ResolvedModel) -> Any:
     assert model.adapter is not None
     folder = lab.path(model.adapter.claim, model.adapter.path)
     named = PeftConfig.from_pretrained(folder).base_model_name_or_path
-    assert model.base is not None
+    assert isinstance(model.base, VolumePath)
     assert named == f"/tunesmith/claims/{model.base.claim}/{model.base.path}"
     return PeftModel.from_pretrained(plain(lab.root / named.lstrip("/")), folder)
 
@@ -346,3 +346,24 @@ def test_biases_of_modules_that_have_none(lab: Any, other: Any) -> None:
     peft = {"lora": {"bias": "lora_only", "targetModules": ["up_proj"]}}
     with pytest.raises(InvalidSpec, match="lora_only would train nothing: of the model's biases, in k_proj, o_proj"):
         lab.build(lab.context("job", spec(lab, peft), base))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "peft",
+    [
+        {"lora": {"initLoraWeights": "pissa"}},
+        {"lora": {"useDora": True, "modulesToSave": ["embed_tokens"]}},
+        {"ia3": {}},
+        {"promptTuning": {"promptTuningInit": "TEXT", "promptTuningInitText": "Add."}},
+    ],
+    ids=["lora", "dora", "ia3", "prompt tuning"],
+)
+def test_what_is_trained_is_counted_without_weights(lab: Any, base: Any, peft: dict[str, Any]) -> None:
+    from tunesmith_trainer.models.outline import outline
+    from tunesmith_trainer.models.prepare import find_model
+
+    context = lab.context("job", spec(lab, peft), base)
+    plan = lab.build(context)
+    trained = sum(value.numel() for value in plan.trainer.model.parameters() if value.requires_grad)
+    assert outline(find_model(context), plan.trainer.processing_class).trainable_parameters == trained

@@ -119,10 +119,7 @@ class ModelPlan:
         """
         model = self._weights(tokenizer)
         added = self.fit(model, tokenizer)
-        config = self.new_adapter(model, added) if self.adapter is None else read_config(self.adapter)
-        require_lora(self.context.run.spec.model.quantization, config)
-        if config is not None:
-            require_positions(config, model, self.context.run.spec.training.max_length)
+        config = self.adapter_config(model, added)
         if self.adapter is not None:
             return PreparedModel(continue_adapter(model, self.adapter), None, self._output())
         if config is None or not mutates_base(config):
@@ -146,16 +143,26 @@ class ModelPlan:
         fit_tokenizer(model, tokenizer, spec.training.max_length, where)
         return added
 
-    def new_adapter(self, model: PreTrainedModel, added: list[int]) -> PeftConfig | None:
-        """Return the config of the adapter that the spec asks for, None when the whole model is trained.
+    def adapter_config(self, model: PreTrainedModel, added: list[int]) -> PeftConfig | None:
+        """Return the config of the adapter to train, new or an earlier job's; None when the whole model is trained.
 
         Args:
             model: The model that gets it.
-            added: Ids of tokens whose embeddings are trained with it.
+            added: Ids of tokens whose embeddings are trained with a new one.
 
         Raises:
-            InvalidSpec: The model has not what the spec names.
+            ModelNotFound: That of an earlier job can not be read.
+            InvalidSpec: The model has not what the spec names, or not the room for it.
         """
+        run = self.context.run
+        continues = self.adapter is not None and run.model.from_adapter != "merge"
+        config = read_config(self.adapter) if self.adapter and continues else self._new_adapter(model, added)
+        require_lora(run.spec.model.quantization, config)
+        if config is not None:
+            require_positions(config, model, run.spec.training.max_length)
+        return config
+
+    def _new_adapter(self, model: PreTrainedModel, added: list[int]) -> PeftConfig | None:
         peft = self.context.run.spec.peft
         if peft is None or self.base is None:
             return None
