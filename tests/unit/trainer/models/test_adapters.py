@@ -366,4 +366,4 @@ def test_what_is_trained_is_counted_without_weights(lab: Any, base: Any, peft: d
     context = lab.context("job", spec(lab, peft), base)
     plan = lab.build(context)
     trained = sum(value.numel() for value in plan.trainer.model.parameters() if value.requires_grad)
-    assert outline(find_model(context), plan.trainer.processing_class).trainable_parameters == trained
+    assert outline(find_model(context), plan.trainer.processing_class).shape.trained == trained

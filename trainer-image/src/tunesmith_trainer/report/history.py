@@ -50,7 +50,10 @@ def curve(entries: Iterable[Entry], name: str) -> Points:
 
 
 def with_perplexity(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return held-out figures together with the perplexity, which is e to the power of the mean loss per token."""
+    """Return held-out figures together with the perplexity, e to the power of the loss.
+
+    As in Transformers' own examples: the Trainer's loss is the mean over batches, not over tokens.
+    """
     loss = figures.get(LOSS)
     if not isinstance(loss, int | float) or not loss < _LARGEST_EXPONENT:
         return dict(figures)

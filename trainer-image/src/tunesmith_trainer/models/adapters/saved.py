@@ -33,11 +33,6 @@ def continue_adapter(model: PreTrainedModel, folder: Folder) -> PeftModel:
     from peft import get_peft_model
 
     config = read_config(folder)
-    config.inference_mode = False
-    if getattr(config, "prompt_tuning_init_text", None) is not None:
-        # What the embeddings began as is overwritten; it would be worked out first, with a tokenizer.
-        config.prompt_tuning_init = "RANDOM"
-        config.prompt_tuning_init_text = config.tokenizer_name_or_path = config.tokenizer_kwargs = None
     try:
         # PeftModel.from_pretrained lets no learnt embeddings be trained; this, as the Trainer resumes, takes any type.
         peft_model = get_peft_model(model, config, adapter_name=ADAPTER)
@@ -70,7 +65,7 @@ def merge_adapter(model: PreTrainedModel, folder: Folder) -> PreTrainedModel:
 
 
 def read_config(folder: Folder) -> PeftConfig:
-    """Return the config of an adapter's folder.
+    """Return the config of an adapter's folder, to be trained further.
 
     Raises:
         ModelNotFound: It can not be read, or is of a type that is not known here.
@@ -83,8 +78,14 @@ def read_config(folder: Folder) -> PeftConfig:
         if str(kind).lower() not in ADAPTERS:
             known = ", ".join(name.upper() for name in ADAPTERS)
             raise ModelNotFound(f"{folder.name} is an adapter of type {kind}; only {known} can be used")
-        return PeftConfig.from_pretrained(folder.path, local_files_only=True)
+        config = PeftConfig.from_pretrained(folder.path, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelNotFound(
             f"{folder.name} has an {ADAPTER_CONFIG} that can not be read: {first_line(error)}"
         ) from error
+    config.inference_mode = False
+    if getattr(config, "prompt_tuning_init_text", None) is not None:
+        # What the embeddings began as is overwritten; it would be worked out first, with a tokenizer.
+        config.prompt_tuning_init = "RANDOM"
+        config.prompt_tuning_init_text = config.tokenizer_name_or_path = config.tokenizer_kwargs = None
+    return config
