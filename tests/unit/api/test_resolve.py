@@ -97,6 +97,7 @@ def test_a_quantised_model_computes_in_its_dtype() -> None:
     assert quantization(loadIn4bit=True).bnb_4bit_compute_dtype == "float16"
     assert quantization(loadIn4bit=True, bnb4bitComputeDtype="float32").bnb_4bit_compute_dtype == "float32"
     assert quantization(loadIn8bit=True).bnb_4bit_compute_dtype is None
+    assert (quantization(loadIn4bit=True).bits, quantization(loadIn8bit=True).bits) == (4, 8)
     assert quantization(loadIn4bit=True).to_wire() == {
         "loadIn4bit": True,
         "loadIn8bit": False,

@@ -61,3 +61,8 @@ class Quantization(ApiModel):
             description="Quantise the quantisation constants too: 0.4 bits less per weight.",
         ),
     ] = False
+
+    @property
+    def bits(self) -> Literal[4, 8]:
+        """Bits of a weight."""
+        return 4 if self.load_in_4bit else 8
