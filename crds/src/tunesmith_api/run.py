@@ -21,6 +21,9 @@ class ResolvedModel(ApiModel):
     base: Annotated[VolumePath | HubModel | None, Field(description="The model: a folder, or one of the Hub.")] = None
     adapter: Annotated[VolumePath | None, Field(description="An adapter that an earlier job trained on `base`.")] = None
     from_adapter: Annotated[FromAdapter | None, Field(description="What to do with that adapter.")] = None
+    checkpoint: Annotated[
+        VolumePath | None, Field(description="The checkpoint of an earlier job whose state is gone on with.")
+    ] = None
     digest: Annotated[str | None, Field(description="Digest of the earlier job's output, checked before training.")] = (
         None
     )
@@ -61,6 +64,18 @@ class FrozenRun(ApiModel):
     def directory(self) -> str:
         """The run's own folder below the claim's root."""
         return f"{self.output.path}/runs/{self.uid}-{self.run_id}"
+
+    @property
+    def merged_base(self) -> VolumePath:
+        """The folder of the model that `fromAdapter: merge` writes."""
+        return VolumePath(claim=self.output.claim, path=f"{self.directory}/base")
+
+    @property
+    def adapter_base(self) -> VolumePath | HubModel | None:
+        """The model that an adapter is trained on, None when whole weights are trained."""
+        if self.spec.peft is None and self.model.from_adapter != "continue":
+            return None
+        return self.merged_base if self.model.from_adapter == "merge" else self.model.base
 
     @property
     def output_directory(self) -> str:

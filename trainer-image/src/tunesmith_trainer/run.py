@@ -19,6 +19,7 @@ from tunesmith_trainer.exchange import Exchange
 from tunesmith_trainer.fence import Fence
 from tunesmith_trainer.manifests import seal, write_atomically
 from tunesmith_trainer.models.hub import pins
+from tunesmith_trainer.origin import origin
 from tunesmith_trainer.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -145,11 +146,20 @@ class Run:
             return
         stop = StopCallback(self._exchange)
         trainer.add_callback(stop)
-        trainer.add_callback(CheckpointCallback(trainer, self._writer, self._reporter, resumed))
-        train(trainer, None if resumed is None else str(resumed))
+        start = resumed or self._start_elsewhere(trainer)
+        trainer.add_callback(CheckpointCallback(trainer, self._writer, self._reporter, start))
+        train(trainer, None if start is None else str(start))
         self._settle(trainer.state.global_step)
         if stop.stopped:
             raise Stopped(f"Told to stop; step {trainer.state.global_step} is saved as a checkpoint")
+
+    def _start_elsewhere(self, trainer: Any) -> Path | None:
+        """Return another job's checkpoint to go on from, None without one."""
+        checkpoint = origin(self._context, trainer)
+        if checkpoint is not None:
+            step = step_of(checkpoint)
+            self._reporter.set(resumed_from_step=step, current_step=step)
+        return checkpoint
 
     def _settle(self, step: int) -> None:
         """Wait until the last checkpoint counts."""
@@ -200,7 +210,7 @@ class Run:
             "attempts": self._fence.attempts(),
             "steps": state.global_step,
             "baseModel": plan.base_model.to_wire() if plan.base_model else None,
-            "hub": [pin.to_wire() for pin in pins(self._context)],
+            "hub": [pin.to_wire() for pin in pins(self._context.run_directory)],
             "metrics": state.log_history,
             "seconds": self._reporter.seconds.model_dump(),
         }

@@ -168,6 +168,18 @@ class FineTuneJobSpec(JobSpec):
             templates=True,
             needs="text, messages, prompt-completion or instruction rows",
         ),
+        Rule(
+            "!has(self.model.resumeFrom) || !has(self.peft)",
+            "what is trained is what the checkpoint holds, weights or adapter: remove peft, or use model.fromJob",
+            ".peft",
+        ),
+        Rule(
+            "!has(self.model.resumeFrom) || (has(self.training) && has(self.training.maxSteps)"
+            " && (!has(self.model.resumeFrom.step) || self.training.maxSteps > self.model.resumeFrom.step))",
+            "resumeFrom needs training.maxSteps, beyond the checkpoint's step: steps are counted from the first one of"
+            " the other job",
+            ".training.maxSteps",
+        ),
         _MAX_LENGTH_FITS,
         Rule(
             "self.method == 'pretrain' || !has(self.model.architecture)",
@@ -197,6 +209,11 @@ class AlignmentJobSpec(JobSpec):
         _only_with("dpo"),
         *_rows_of(
             "dpo", ("preference",), templates=False, needs="preference rows: prompt, chosen, rejected (no templates)"
+        ),
+        Rule(
+            "!has(self.model.resumeFrom)",
+            "a checkpoint does not hold the model that preferences are measured against: use model.fromJob",
+            ".model.resumeFrom",
         ),
         Rule(
             "!has(self.model.architecture)",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_an_interrupted_transfer_is_gone_on_with(lab: Any, hub: HubServer, commi
     lab.build(job(lab))
     weights = [path for path in hub.fetched() if path.endswith("model.safetensors")]
     assert len(weights) == 2, "broken off, then gone on with"
-    pin = fetching.pins(job(lab))[0]
+    pin = fetching.pins(job(lab).run_directory)[0]
     assert pin.commit == commit
     assert not list(Path(os.path.realpath(fetching._snapshot(pin))).parents[1].rglob("*.incomplete"))
 
@@ -258,6 +259,22 @@ def test_code_of_a_repository_is_run_only_when_trusted(lab: Any, hub: HubServer,
     plan = lab.build(job(lab, "trusted", model={"name": NAME, "trustRemoteCode": True}))
     plan.trainer.train()
     assert type(plan.trainer.model.get_base_model()).__name__ == "OwnModel"
+
+
+def test_a_checkpoint_of_an_earlier_job_goes_on_on_its_commit(
+    lab: Any, hub: HubServer, commit: str, model_folder: Path
+) -> None:
+    earlier = job(lab, "earlier")
+    adapter = lab.finish(earlier, lab.build(earlier)).adapter
+    (model_folder / "generation_config.json").write_text('{"max_new_tokens": 7}')
+    assert hub.publish(NAME, model_folder) != commit
+    folder = lab.path(adapter.claim, adapter.path)
+    place = adapter.model_copy(update={"path": f"{earlier.run.directory}/checkpoints/step-00000002"})
+    shutil.copytree(folder, lab.path(place.claim, place.path))
+    wanted = spec(lab, model={"resumeFrom": {"name": "earlier"}})
+    del wanted["peft"]
+    resolved = ResolvedModel(base=MAIN.base, adapter=place, from_adapter="continue", checkpoint=place)
+    assert lab.build(lab.context("longer", wanted, resolved)).base_model.revision == commit
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from tunesmith_api.v1alpha1.status import VolumePath
 from tunesmith_trainer.manifests import read_manifest, seal
 from tunesmith_trainer.models.folders import Folder
 from tunesmith_trainer.models.lora import continue_adapter, read_config
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
     from tunesmith_trainer.context import RunContext
 
-_FOLDER = "base"
-
 
 def merged_base(context: RunContext, arguments: TrainingArguments, base: Folder, adapter: Folder) -> Folder:
     """Return the folder of the merged model; rank 0 writes it unless an earlier attempt has.
@@ -35,11 +32,11 @@ def merged_base(context: RunContext, arguments: TrainingArguments, base: Folder,
         base: The base model.
         adapter: The adapter to merge into it.
     """
-    folder = context.run_directory / _FOLDER
+    volume = context.run.merged_base
+    folder = context.claim_path(volume.claim, volume.path)
     with arguments.main_process_first(local=False):
         if context.rank == 0 and read_manifest(folder) is None:
             _merge(context, base, adapter, folder)
-    volume = VolumePath(claim=context.run.output.claim, path=f"{context.run.directory}/{_FOLDER}")
     return Folder(volume, folder, "the merged base model")
 
 
