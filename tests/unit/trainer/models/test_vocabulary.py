@@ -143,7 +143,7 @@ def loaded_as_told(lab: Any, run: FrozenRun, saved: ResolvedModel) -> Any:
     return PeftModel.from_pretrained(base, folder)
 
 
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("tied", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_adapter_trains_the_rows_of_added_tokens_and_loads_exactly(
     lab: Any, undigested: Any, model_folder: Path, *, tied: bool
 ) -> None:
