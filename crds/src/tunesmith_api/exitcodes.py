@@ -40,6 +40,7 @@ class ExitCode(IntEnum):
     OUTPUT_CONFLICT = 14, "OutputConflict", "The output path holds the result of another job."
     DISK_FULL = 15, "DiskFull", "The output claim is full."
     WORLD_SIZE_MISMATCH = 16, "WorldSizeMismatch", "Other than numNodes × numProcPerNode processes came together."
+    PREPARATION_TIMEOUT = 17, "PreparationTimeout", "The preparation took longer than prepare.timeoutSeconds."
     SIGKILLED = 137, "Killed", "The kernel or the node killed the trainer."
     TERMINATED = 143, "Terminated", "The trainer was told to stop and saved a checkpoint if it could."
     FENCED = 200, "Fenced", "A newer attempt of the run has taken over the output claim."

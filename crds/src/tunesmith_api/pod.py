@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 CONTAINER_NAME = "pytorch"  # the training operator requires this name
+PREPARATION_CONTAINER_NAME = "prepare"
 RENDEZVOUS_PORT = 23456
 RENDEZVOUS_PORT_NAME = "pytorchjob-port"
 PROGRESS_PORT = 8080

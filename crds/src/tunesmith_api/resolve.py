@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from tunesmith_api.naming import default_claim_name, default_output_path
+from tunesmith_api.v1alpha1.architecture import DEFAULT_ROPE_THETA, TrainedTokenizer
 from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec, FineTuneJobSpec
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
-from tunesmith_api.v1alpha1.model import Tokenizer, TrainedTokenizer
+from tunesmith_api.v1alpha1.model import Tokenizer
 
 if TYPE_CHECKING:
     from tunesmith_api.profile import AcceleratorProfile
+    from tunesmith_api.v1alpha1.architecture import Architecture
     from tunesmith_api.v1alpha1.compute import ClaimTemplate
     from tunesmith_api.v1alpha1.jobs import JobSpec
     from tunesmith_api.v1alpha1.training import Training
@@ -44,6 +46,7 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
             "training": _training(spec, spec.method, trains_adapter=trains_adapter),
             "output": _output(kind, name, spec),
             "model": _model(spec, profile),
+            "prepare": _prepare(spec, profile),
         }
     )
 
@@ -86,9 +89,29 @@ def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:
     if model.cache is not None:
         template = _claim_template(model.cache.claim_template, spec)
         updates["cache"] = model.cache.model_copy(update={"claim_template": template})
-    if model.architecture is not None and model.tokenizer is None:
-        updates["tokenizer"] = Tokenizer(train=TrainedTokenizer())
+    if model.architecture is not None:
+        updates["architecture"] = _architecture(model.architecture)
+        updates["tokenizer"] = model.tokenizer or Tokenizer(train=TrainedTokenizer())
     if model.tokenizer is not None and model.tokenizer.name is not None:
         revision = model.tokenizer.revision or DEFAULT_REVISION
         updates["tokenizer"] = model.tokenizer.model_copy(update={"revision": revision})
     return model.model_copy(update=updates)
+
+
+def _architecture(architecture: Architecture) -> Architecture:
+    updates: dict[str, object] = {}
+    if architecture.attention_output_bias is None:
+        updates["attention_output_bias"] = architecture.attention_bias
+    if architecture.position_embedding in {"rope", "yarn"} and architecture.rope_theta is None:
+        updates["rope_theta"] = DEFAULT_ROPE_THETA
+    yarn = architecture.yarn
+    if yarn is not None and yarn.original_max_position_embeddings is None:
+        original = max(16, round(architecture.max_position_embeddings / yarn.factor))
+        updates["yarn"] = yarn.model_copy(update={"original_max_position_embeddings": original})
+    return architecture.model_copy(update=updates)
+
+
+def _prepare(spec: JobSpec, profile: AcceleratorProfile) -> object:
+    if spec.prepare.mode != "auto":
+        return spec.prepare
+    return spec.prepare.model_copy(update={"mode": "never" if profile.device == "cpu" else "always"})

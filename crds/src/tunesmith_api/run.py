@@ -57,8 +57,13 @@ class FrozenRun(ApiModel):
     @property
     def uses_hub(self) -> bool:
         """Whether something of the run comes from the Hugging Face Hub."""
-        tokenizer = self.spec.model.tokenizer
-        return isinstance(self.model.base, HubModel) or (tokenizer is not None and tokenizer.name is not None)
+        tokenizer, evaluation = self.spec.model.tokenizer, self.spec.evaluation
+        datasets = (*self.spec.datasets, *((evaluation and evaluation.datasets) or ()))
+        return (
+            isinstance(self.model.base, HubModel)
+            or (tokenizer is not None and tokenizer.name is not None)
+            or any(dataset.hub is not None for dataset in datasets)
+        )
 
     @property
     def directory(self) -> str:

@@ -81,6 +81,10 @@ class Inputs:
     """PyTorchJob of the newest attempt in the status, or of the first attempt of a fresh job, if it exists."""
     pods: tuple[Object, ...] = ()
     """Pods that carry the label of that PyTorchJob's name, whatever their owner and whether it exists or not."""
+    preparation: Object | None = None
+    """Job of the newest preparation in the status, or of the first one of a fresh job, if it exists and matters."""
+    preparation_pods: tuple[Object, ...] = ()
+    """Pods that carry the label of that Job's name."""
     terminations: Mapping[str, Termination] = field(default_factory=dict)
     """By pod UID; also of pods that are gone."""
     claims: Mapping[str, Object] = field(default_factory=dict)

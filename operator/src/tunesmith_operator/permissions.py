@@ -15,3 +15,10 @@ class Permissions(ApiModel):
     remote_code: Annotated[
         bool, Field(description="Whether models may bring Python code along (model.trustRemoteCode).")
     ] = False
+    user_code: Annotated[
+        bool,
+        Field(
+            description="Whether jobs may run Python functions of their own from ConfigMaps in trainer pods"
+            " (promptFunction, completionFunction)."
+        ),
+    ] = False

@@ -75,8 +75,8 @@ def one_source_each(candidate: Candidate) -> Finding | None:
     if sum(source is not None for source in sources) != 1:
         return _invalid("spec.model: set exactly one of name, path, fromJob, resumeFrom, architecture.")
     for index, dataset in enumerate(candidate.spec.datasets):
-        if (dataset.claim is None) == (dataset.config_map is None):
-            return _invalid(f"spec.datasets.{index}: set exactly one of claim, configMap.")
+        if sum(source is not None for source in (dataset.hub, dataset.claim, dataset.config_map)) != 1:
+            return _invalid(f"spec.datasets.{index}: set exactly one of hub, claim, configMap.")
     return None
 
 
@@ -115,6 +115,26 @@ def dtype_is_allowed(candidate: Candidate) -> Finding | None:
         Reason.UNSUPPORTED_DTYPE,
         f"spec.model.dtype: accelerator profile {profile.name} does not train in {dtype}; it allows"
         f" {', '.join(profile.dtypes)}. Use one of these, or leave dtype out for {profile.dtypes[0]}.",
+        permanent=True,
+    )
+
+
+def user_code_is_allowed(candidate: Candidate) -> Finding | None:
+    """Find a function of the user's where the installation runs none."""
+    if candidate.inputs.permissions.user_code:
+        return None
+    fields = [
+        f"spec.{block}[{index}].{name}"
+        for block, datasets in candidate.spec.all_datasets.items()
+        for index, dataset in enumerate(datasets)
+        for name in dataset.functions
+    ]
+    if not fields:
+        return None
+    return Finding(
+        Reason.USER_CODE_REFUSED,
+        f"{fields[0]}: this installation does not let jobs bring code along. Build the text with a template, or have"
+        " `policy.userCode` set in the values of the Tunesmith chart.",
         permanent=True,
     )
 
@@ -219,6 +239,7 @@ POLICIES: tuple[Policy, ...] = (
     one_source_each,
     accelerator_is_configured,
     remote_code_is_allowed,
+    user_code_is_allowed,
     dtype_is_allowed,
     attention_is_available,
     no_cycle,

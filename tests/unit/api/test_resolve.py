@@ -124,3 +124,35 @@ def test_names_of_children_tell_the_kinds_apart() -> None:
 def test_the_longest_name_leaves_room_for_a_pod_s() -> None:
     pod = f"{attempt_name('FineTuneJob', 'a' * 40, 99999)}-worker-127"
     assert len(pod) <= 63
+
+
+def architecture(change: Json) -> Json:
+    """Return the resolved architecture of a spec that changes a few of its fields."""
+    spec = resolved({"method": "pretrain", "model": {"architecture": ARCHITECTURE | change}})
+    assert spec.model.architecture is not None
+    return spec.model.architecture.to_wire()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        pytest.param({}, {"ropeTheta": 10000.0, "attentionOutputBias": False}, id="a Llama"),
+        pytest.param(
+            {"ropeTheta": 5e5, "attentionBias": True}, {"ropeTheta": 5e5, "attentionOutputBias": True}, id="set"
+        ),
+        pytest.param({"positionEmbedding": "alibi"}, {"ropeTheta": None}, id="nothing turns"),
+        pytest.param(
+            {"positionEmbedding": "yarn", "yarn": {"factor": 4}, "maxPositionEmbeddings": 8192},
+            {"yarn": {"factor": 4.0, "originalMaxPositionEmbeddings": 2048}, "ropeTheta": 10000.0},
+            id="yarn stretches what is a factor shorter",
+        ),
+        pytest.param(
+            {"positionEmbedding": "yarn", "yarn": {"factor": 4, "originalMaxPositionEmbeddings": 1024}},
+            {"yarn": {"factor": 4.0, "originalMaxPositionEmbeddings": 1024}},
+            id="yarn as it is told",
+        ),
+    ],
+)
+def test_an_architecture_says_what_depends_on_its_other_options(change: Json, expected: Json) -> None:
+    wire = architecture(change)
+    assert {name: wire.get(name) for name in expected} == expected

@@ -15,6 +15,7 @@ _EXIT_CODES = {
     14: "OutputConflict",
     15: "DiskFull",
     16: "WorldSizeMismatch",
+    17: "PreparationTimeout",
     137: "Killed",
     143: "Terminated",
     200: "Fenced",

@@ -1,4 +1,7 @@
-"""`python -m tunesmith_trainer`: a pod's supervisor; with `worker` one training process, with `launch` torchrun."""
+"""`python -m tunesmith_trainer`: a pod's supervisor.
+
+With `prepare` the check of data and model before training, with `worker` one training process, with `launch` torchrun.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,12 @@ def main() -> int:
             from tunesmith_trainer.launcher import launch
 
             return launch(arguments)
+        case ["prepare"]:
+            from tunesmith_trainer.preparation.program import main as prepare
+
+            return prepare()
         case other:
-            sys.stderr.write(f"unknown arguments {' '.join(other)}: use none, `worker` or `launch`\n")
+            sys.stderr.write(f"unknown arguments {' '.join(other)}: use none, `worker`, `launch` or `prepare`\n")
             return 2
 
 

@@ -18,6 +18,7 @@ from tunesmith_trainer.errors import Stopped
 from tunesmith_trainer.exchange import Exchange
 from tunesmith_trainer.fence import Fence
 from tunesmith_trainer.manifests import seal, write_atomically
+from tunesmith_trainer.models.description import describe
 from tunesmith_trainer.models.hub import pins
 from tunesmith_trainer.origin import origin
 from tunesmith_trainer.reporter import Reporter
@@ -205,6 +206,7 @@ class Run:
         return {
             "dataDigest": plan.data_digest,
             "data": plan.data_report,
+            "model": describe(plan.trainer.model, self._context.run.spec.model.architecture),
             "seed": self._context.run.spec.training.seed,
             "worldSize": self._context.world_size,
             "attempts": self._fence.attempts(),

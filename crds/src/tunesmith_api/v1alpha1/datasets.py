@@ -7,11 +7,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.base import ApiModel, Rule, cel, exactly_one_of, remedy
-from tunesmith_api.v1alpha1.types import ObjectName, RelativePath
+from tunesmith_api.v1alpha1.types import HubName, ObjectName, RelativePath, Revision
 
 DataFormat = Literal["auto", "text", "messages", "prompt-completion", "instruction", "preference"]
 ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
 Template = Annotated[str, Field(min_length=1, max_length=8192)]
+StoppingStrategy = Literal["first_exhausted", "all_exhausted"]
 
 
 class ClaimSource(ApiModel):
@@ -21,14 +22,15 @@ class ClaimSource(ApiModel):
     path: Annotated[
         RelativePath,
         Field(
-            description="A file (`.txt`, `.json`, `.jsonl`), or a folder whose files of these kinds are read in the"
-            " order of their names, below the claim's root."
+            description="A file (`.txt`, `.json`, `.jsonl`, `.csv`, `.tsv`, each also with `.gz` or `.zst` after it;"
+            " `.parquet`, `.arrow`), or a folder whose files of these kinds are read in the order of their names, below"
+            " the claim's root."
         ),
     ]
 
 
 class ConfigMapSource(ApiModel):
-    """One key of a ConfigMap; its ending (`.txt`, `.json`, `.jsonl`) tells the file type."""
+    """One key of a ConfigMap; its ending (`.txt`, `.json`, `.jsonl`, `.csv`, `.tsv`) tells the file type."""
 
     name: Annotated[ObjectName, Field(description="Name of the ConfigMap.")]
     key: Annotated[
@@ -39,12 +41,28 @@ class ConfigMapSource(ApiModel):
             description="Key of the ConfigMap, such as `train.jsonl`.",
             json_schema_extra=cel(
                 Rule(
-                    "self.matches('^[-._a-zA-Z0-9]+[.](txt|json|jsonl)$')",
-                    "must be a ConfigMap key that ends in .txt, .json or .jsonl, such as train.jsonl",
+                    "self.matches('^[-._a-zA-Z0-9]+[.](txt|json|jsonl|csv|tsv)$')",
+                    "must be a ConfigMap key that ends in .txt, .json, .jsonl, .csv or .tsv, such as train.jsonl",
                 )
             ),
         ),
     ]
+
+
+class HubSource(ApiModel):
+    """A dataset of the Hugging Face Hub: its files are fetched once per run, at one commit for all attempts."""
+
+    name: Annotated[HubName, Field(description="Id of the dataset, such as `openai/gsm8k`.")]
+    revision: Annotated[Revision, Field(description="Branch, tag or commit.")] = "main"
+    config_name: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=128,
+            description="Configuration (subset) of a dataset that has several, such as `en`. Default: the one that the"
+            " dataset's card names, or the only one.",
+        ),
+    ] = None
 
 
 class Columns(ApiModel):
@@ -62,34 +80,120 @@ class Columns(ApiModel):
     completion: Annotated[ColumnName | None, Field(description="Column of the completion. Default: `completion`.")] = (
         None
     )
+    instruction: Annotated[
+        ColumnName | None, Field(description="Column of an instruction. Default: `instruction`.")
+    ] = None
+    input: Annotated[
+        ColumnName | None,
+        Field(description="Column of what the instruction is about; may be empty in a row. Default: `input`."),
+    ] = None
+    output: Annotated[
+        ColumnName | None,
+        Field(description="Column of the answer to an instruction. Default: `output` or `response`."),
+    ] = None
     chosen: Annotated[ColumnName | None, Field(description="Column of the preferred answer. Default: `chosen`.")] = None
     rejected: Annotated[ColumnName | None, Field(description="Column of the other answer. Default: `rejected`.")] = None
+
+
+class CodeSource(ApiModel):
+    """A Python file in a ConfigMap. It may import what the trainer image has."""
+
+    name: Annotated[ObjectName, Field(description="Name of the ConfigMap.")]
+    key: Annotated[
+        str,
+        Field(
+            min_length=4,
+            max_length=253,
+            description="Key of the ConfigMap, such as `alpaca_func.py`.",
+            json_schema_extra=cel(
+                Rule("self.matches('^[-._a-zA-Z0-9]+[.]py$')", "must be a ConfigMap key that ends in .py, such as a.py")
+            ),
+        ),
+    ]
+
+
+class UserFunction(ApiModel):
+    """A Python function that gets a row as a dict and returns text; runs only where the installation allows it."""
+
+    config_map: Annotated[CodeSource, Field(description="Where its code is.")]
+    function: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=128,
+            description="Name of the function in that file.",
+            json_schema_extra=cel(
+                Rule("self.matches('^[a-zA-Z_][a-zA-Z0-9_]*$')", "must be the name of a function, such as make_prompt")
+            ),
+        ),
+    ]
+    row_timeout_seconds: Annotated[
+        float, Field(ge=0.01, le=3600, description="Longest that one call may take, in seconds.")
+    ] = 5.0
 
 
 class Dataset(ApiModel):
     """One source of rows and how they are read."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        exactly_one_of("claim", "configMap", remedy="a file on a PersistentVolumeClaim or a key of a ConfigMap"),
+        exactly_one_of(
+            "hub",
+            "claim",
+            "configMap",
+            remedy="a dataset of the Hub, a file on a PersistentVolumeClaim or a key of a ConfigMap",
+        ),
         Rule(
-            "has(self.promptTemplate) == has(self.completionTemplate)",
-            "promptTemplate and completionTemplate belong together: set both or neither",
+            "(has(self.promptTemplate) || has(self.promptFunction))"
+            " == (has(self.completionTemplate) || has(self.completionFunction))",
+            "promptTemplate and completionTemplate belong together, a function may stand for either:"
+            " set both or neither",
             ".promptTemplate",
         ),
         Rule(
-            "!has(self.promptTemplate) || !has(self.format) || self.format in ['auto', 'prompt-completion']",
+            "!(has(self.promptTemplate) && has(self.promptFunction))",
+            "set promptTemplate or promptFunction, not both: each builds the prompt",
+            ".promptFunction",
+        ),
+        Rule(
+            "!(has(self.completionTemplate) && has(self.completionFunction))",
+            "set completionTemplate or completionFunction, not both: each builds the completion",
+            ".completionFunction",
+        ),
+        Rule(
+            "!(has(self.promptTemplate) || has(self.promptFunction)) || !has(self.format)"
+            " || self.format in ['auto', 'prompt-completion']",
             "templates make prompt-completion rows: leave format out or set it to prompt-completion",
             ".format",
         ),
         Rule(
-            "!has(self.promptTemplate) || !has(self.columns)",
+            "!(has(self.promptTemplate) || has(self.promptFunction)) || !has(self.columns)",
             "templates name their columns themselves, as {column}: remove columns",
             ".columns",
         ),
+        Rule(
+            "!has(self.split) || has(self.claim) || has(self.hub)",
+            "a split is chosen among the files of a Hub dataset or of a folder on a claim: remove split",
+            ".split",
+        ),
     )
 
+    hub: Annotated[HubSource | None, Field(description="A dataset of the Hugging Face Hub.")] = None
     claim: Annotated[ClaimSource | None, Field(description="A file or folder on a PersistentVolumeClaim.")] = None
     config_map: Annotated[ConfigMapSource | None, Field(description="One key of a ConfigMap, for small data.")] = None
+    split: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=64,
+            description="Read only this split of a Hub dataset or folder: the files whose name or subfolder says so"
+            " (`test-00000-of-00002.parquet`, `test/a.csv`; `dev`, `val` and `valid` are `validation`), or that the"
+            " dataset's card lists. Absent: `train` of a Hub dataset; of a folder all files right in it, which must"
+            " then not hold several splits.",
+            json_schema_extra=cel(
+                Rule("self.matches('^[a-zA-Z0-9_]+([.][a-zA-Z0-9_]+)*$')", "must be the name of a split, such as train")
+            ),
+        ),
+    ] = None
     format: Annotated[
         DataFormat,
         Field(
@@ -108,10 +212,70 @@ class Dataset(ApiModel):
     completion_template: Annotated[
         Template | None, Field(description="Builds the completion of a row, like `promptTemplate`.")
     ] = None
+    prompt_function: Annotated[
+        UserFunction | None, Field(description="Builds the prompt of a row in Python, in place of `promptTemplate`.")
+    ] = None
+    completion_function: Annotated[
+        UserFunction | None,
+        Field(description="Builds the completion of a row in Python, in place of `completionTemplate`."),
+    ] = None
+    weight: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=1e6,
+            description="How often rows of this dataset are drawn, in proportion to the sum of all weights: a share of"
+            " rows, not of tokens. Set on every dataset or on none; absent: the datasets follow each other.",
+            json_schema_extra=remedy("weight must be above 0 and at most 1000000, such as 0.7: remove a dataset of 0"),
+        ),
+    ] = None
     max_samples: Annotated[
         int | None,
         Field(ge=1, le=1_000_000_000, description="Read at most this many rows, from the first on. Absent means all."),
     ] = None
+
+    @property
+    def functions(self) -> dict[str, UserFunction]:
+        """The user's functions by their field."""
+        fields = {"promptFunction": self.prompt_function, "completionFunction": self.completion_function}
+        return {field: function for field, function in fields.items() if function is not None}
+
+
+class DataProcessing(ApiModel):
+    """How the rows of all datasets are read and drawn."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.shuffleBufferSize) || (has(self.streaming) && self.streaming)",
+            "shuffleBufferSize belongs to streaming: true; without it all rows are shuffled anyway",
+            ".shuffleBufferSize",
+        ),
+    )
+
+    streaming: Annotated[
+        bool,
+        Field(
+            description="Read and encode rows while training instead of before it: for data that does not fit into"
+            " memory. Needs training.maxSteps. After a restart all rows before that step are read again, and the run"
+            " record tells how long it took."
+        ),
+    ] = False
+    shuffle_buffer_size: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10_000_000,
+            description="Rows that streaming holds in memory and draws from by `training.seed`; 1 keeps the order of"
+            " the files.",
+        ),
+    ] = 1000
+    stopping_strategy: Annotated[
+        StoppingStrategy,
+        Field(
+            description="When a pass over datasets with weights ends: with the first that has no rows left, or with the"
+            " last, while the others begin again."
+        ),
+    ] = "first_exhausted"
 
 
 class Evaluation(ApiModel):
@@ -119,6 +283,11 @@ class Evaluation(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         exactly_one_of("datasets", "splitRatio", remedy="rows of their own, or a share of the training rows"),
+        Rule(
+            "!has(self.datasets) || self.datasets.all(d, !has(d.weight))",
+            "every row to evaluate on is read once: remove weight",
+            ".datasets",
+        ),
     )
 
     datasets: Annotated[

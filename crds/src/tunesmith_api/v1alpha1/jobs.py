@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.base import REMEDY, ApiModel, Rule, remedy
+from tunesmith_api.v1alpha1.architecture import Architecture
 from tunesmith_api.v1alpha1.compute import Checkpoint, Output, ResourceRequirements, RunPolicy
-from tunesmith_api.v1alpha1.datasets import Dataset, Evaluation
+from tunesmith_api.v1alpha1.datasets import DataProcessing, Dataset, Evaluation
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
-from tunesmith_api.v1alpha1.model import Architecture, ModelSource
+from tunesmith_api.v1alpha1.model import ModelSource
 from tunesmith_api.v1alpha1.peft import Peft
 from tunesmith_api.v1alpha1.pod_template import PodTemplate
+from tunesmith_api.v1alpha1.preparation import Prepare
 from tunesmith_api.v1alpha1.status import MAX_NODES, JobStatus
 from tunesmith_api.v1alpha1.training import Training
 from tunesmith_api.v1alpha1.types import ObjectName, RunId
@@ -61,6 +63,47 @@ _COMMON_RULES = (
     _claim_for_all_nodes("output"),
     _claim_for_all_nodes("model.cache"),
 )
+_FROM_HUB = (
+    "has(self.model.name) || has(self.model.fromJob) || has(self.model.resumeFrom)"
+    " || (has(self.model.tokenizer) && has(self.model.tokenizer.name))"
+    " || (has(self.datasets) && self.datasets.exists(d, has(d.hub)))"
+    " || (has(self.evaluation) && has(self.evaluation.datasets) && self.evaluation.datasets.exists(d, has(d.hub)))"
+)
+_DATA_RULES = (
+    *(
+        Rule(
+            f"!has(self.model.{field}) || {_FROM_HUB}",
+            f"{field} is only for what comes from the Hub, by model.name, model.tokenizer.name, another job or"
+            " datasets: remove it",
+            f".model.{field}",
+        )
+        for field in ("tokenSecretRef", "cache")
+    ),
+    Rule(
+        "!has(self.datasets) || self.datasets.all(d, !has(d.weight))"
+        " || (self.datasets.size() > 1 && self.datasets.all(d, has(d.weight)))",
+        "weights mix several datasets: set weight on each of them, or on none",
+        ".datasets",
+    ),
+    Rule(
+        "!has(self.dataProcessing) || !has(self.dataProcessing.stoppingStrategy)"
+        " || (has(self.datasets) && self.datasets.exists(d, has(d.weight)))",
+        "stoppingStrategy says when drawing by weight ends: set weight on each dataset, or remove it",
+        ".dataProcessing.stoppingStrategy",
+    ),
+    Rule(
+        "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming"
+        " || (has(self.training) && has(self.training.maxSteps))",
+        "a stream has no known end: set training.maxSteps, or remove streaming",
+        ".dataProcessing.streaming",
+    ),
+    Rule(
+        "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming"
+        " || !has(self.evaluation) || !has(self.evaluation.splitRatio)",
+        "splitRatio needs to count all rows first, and a stream does not: use evaluation.datasets, or remove streaming",
+        ".evaluation.splitRatio",
+    ),
+)
 
 
 def _only_with(method: str) -> Rule:
@@ -76,7 +119,7 @@ def _rows_of(method: str, formats: tuple[str, ...], *, templates: bool, needs: s
     """Return the rules that training and evaluation rows have a shape the method can train on."""
     fits = f"(!has(d.format) || d.format in {['auto', *formats]})"
     if not templates:
-        fits += " && !has(d.promptTemplate)"
+        fits += " && !has(d.promptTemplate) && !has(d.promptFunction)"
     message = f"method: {method} needs {needs}: leave format out, or choose a dataset or a method that fit"
     return (
         Rule(f"self.method != '{method}' || !has(self.datasets) || self.datasets.all(d, {fits})", message, ".datasets"),
@@ -98,13 +141,16 @@ class JobSpec(ApiModel):
         Field(
             min_length=1,
             max_length=16,
-            description="Rows to train on; several are concatenated in this order. Required.",
+            description="Rows to train on; several follow each other, or are mixed by `weight`. Required.",
             json_schema_extra=remedy(
                 "spec.datasets must list between 1 and 16 sources of rows: add one, such as"
                 " datasets: [{claim: {name: my-data, path: train.jsonl}}]"
             ),
         ),
     ]
+    data_processing: Annotated[
+        DataProcessing, Field(description="How the rows of all datasets are read and drawn.")
+    ] = DataProcessing()
     evaluation: Annotated[Evaluation | None, Field(description="Held-out rows. Absent means no evaluation.")] = None
     peft: Annotated[Peft | None, Field(description="The adapter to train. Absent means full weights.")] = None
     training: Annotated[Training, Field(description="How long, how fast and on how much at a time to train.")] = (
@@ -125,6 +171,7 @@ class JobSpec(ApiModel):
         Field(description="Compute resources of each pod; devices of the profile are added by numProcPerNode."),
     ] = ResourceRequirements()
     pod_template: Annotated[PodTemplate | None, Field(description="A typed overlay on the trainer pods.")] = None
+    prepare: Annotated[Prepare, Field(description="The check of data and model ahead of training.")] = Prepare()
     output: Annotated[Output, Field(description="Where checkpoints and the result go.")] = Output()
     checkpoint: Annotated[Checkpoint, Field(description="When training state is saved.")] = Checkpoint()
     run_policy: Annotated[RunPolicy, Field(description="How often the run may start again.")] = RunPolicy()
@@ -135,6 +182,12 @@ class JobSpec(ApiModel):
             " fresh run."
         ),
     ] = DEFAULT_RUN_ID
+
+    @property
+    def all_datasets(self) -> dict[str, tuple[Dataset, ...]]:
+        """The datasets to train and to evaluate on, by their field."""
+        evaluation = self.evaluation.datasets if self.evaluation else None
+        return {"datasets": self.datasets, "evaluation.datasets": evaluation or ()}
 
 
 def _or_default(path: str, model: type[ApiModel], field: str) -> str:
@@ -159,6 +212,7 @@ class FineTuneJobSpec(JobSpec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *_COMMON_RULES,
+        *_DATA_RULES,
         _only_with("pretrain"),
         _only_with("sft"),
         *_rows_of("pretrain", ("text",), templates=False, needs="rows of plain text (no templates)"),
@@ -206,6 +260,12 @@ class AlignmentJobSpec(JobSpec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *_COMMON_RULES,
+        *_DATA_RULES,
+        Rule(
+            "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming",
+            "preferences are read before training: remove streaming",
+            ".dataProcessing.streaming",
+        ),
         _only_with("dpo"),
         *_rows_of(
             "dpo", ("preference",), templates=False, needs="preference rows: prompt, chosen, rejected (no templates)"

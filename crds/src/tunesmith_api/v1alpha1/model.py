@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.base import ApiModel, Rule, cel, exactly_one_of
+from tunesmith_api.v1alpha1.architecture import Architecture, TrainedTokenizer
 from tunesmith_api.v1alpha1.chat_template import ChatTemplate
 from tunesmith_api.v1alpha1.compute import ClaimTemplate
 from tunesmith_api.v1alpha1.types import HubName, ObjectName, RelativePath, Revision
@@ -103,57 +104,6 @@ class ResumeFrom(ApiModel):
     ] = True
 
 
-class Architecture(ApiModel):
-    """A Llama decoder with random weights, to pretrain from scratch (transformers.LlamaConfig)."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "self.hiddenSize % self.numAttentionHeads == 0",
-            "hiddenSize must be a multiple of numAttentionHeads:"
-            " each head gets hiddenSize / numAttentionHeads dimensions",
-            ".hiddenSize",
-        ),
-        Rule(
-            "self.hiddenSize % self.numAttentionHeads != 0 || self.hiddenSize / self.numAttentionHeads % 2 == 0",
-            "hiddenSize / numAttentionHeads must be even: rotary position embedding turns pairs of dimensions",
-            ".hiddenSize",
-        ),
-        Rule(
-            "!has(self.numKeyValueHeads) || self.numAttentionHeads % self.numKeyValueHeads == 0",
-            "numAttentionHeads must be a multiple of numKeyValueHeads: every key/value head serves a group of them",
-            ".numKeyValueHeads",
-        ),
-    )
-
-    hidden_size: Annotated[int, Field(ge=8, le=65536, description="Width of the residual stream.")]
-    intermediate_size: Annotated[int, Field(ge=8, le=262144, description="Width of the feed-forward layer.")]
-    num_hidden_layers: Annotated[int, Field(ge=1, le=512, description="Number of decoder layers.")]
-    num_attention_heads: Annotated[int, Field(ge=1, le=512, description="Number of attention heads per layer.")]
-    num_key_value_heads: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            le=512,
-            description="Number of key/value heads (grouped-query attention). Absent means one per attention head.",
-        ),
-    ] = None
-    max_position_embeddings: Annotated[int, Field(ge=16, le=1048576, description="Longest sequence, in tokens.")] = 2048
-    rope_theta: Annotated[float, Field(ge=1, le=1e9, description="Base period of the rotary position embedding.")] = (
-        10000.0
-    )
-    tie_word_embeddings: Annotated[bool, Field(description="Whether input and output embeddings share weights.")] = (
-        False
-    )
-
-
-class TrainedTokenizer(ApiModel):
-    """A byte-level BPE tokenizer trained on the job's datasets."""
-
-    vocab_size: Annotated[
-        int, Field(ge=300, le=1048576, description="Size of the vocabulary, special tokens included.")
-    ] = 8192
-
-
 class Tokenizer(ApiModel):
     """Another tokenizer than the one that comes with the weights."""
 
@@ -192,15 +142,6 @@ class ModelSource(ApiModel):
             " architecture to pretrain from scratch",
         ),
         Rule("!has(self.revision) || has(self.name)", "revision belongs to a Hub model: set name", ".revision"),
-        *(
-            Rule(
-                f"!has(self.{field}) || has(self.name) || has(self.fromJob) || has(self.resumeFrom)"
-                " || has(self.tokenizer) && has(self.tokenizer.name)",
-                f"{field} is only for what comes from the Hub, by name, tokenizer.name or another job: remove it",
-                f".{field}",
-            )
-            for field in ("tokenSecretRef", "cache")
-        ),
         *(
             Rule(
                 f"!has(self.{field}) || !has(self.resumeFrom)",

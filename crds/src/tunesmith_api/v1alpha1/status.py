@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tunesmith_api.base import ApiModel
 from tunesmith_api.meta import Condition, State, Timestamp
+from tunesmith_api.v1alpha1.preparation import PreparationReport
 from tunesmith_api.v1alpha1.types import HubName, Revision
 
 Step = Annotated[int, Field(ge=0, le=10**12)]
@@ -79,6 +80,23 @@ class Attempt(ApiModel):
         None
     )
     pods: Annotated[tuple[PodIdentity, ...], Field(max_length=MAX_NODES, description="The pods of this attempt.")] = ()
+
+
+class Preparation(ApiModel):
+    """The newest check of data and model ahead of the first attempt: one batch/v1 Job."""
+
+    number: Annotated[int, Field(ge=1, description="Number of the preparation, counted over all runs of the job.")]
+    run_id: Annotated[str, Field(max_length=16, description="The run it belongs to.")]
+    job: Annotated[Name, Field(description="Name of the Job.")]
+    job_uid: Annotated[Uid | None, Field(description="UID of the Job.")] = None
+    pod_uid: Annotated[Uid | None, Field(description="UID of its pod.")] = None
+    start_time: Annotated[Timestamp, Field(description="When the Job was created.")]
+    end_time: Annotated[Timestamp | None, Field(description="When it ended. Absent while it runs.")] = None
+    result: Annotated[AttemptResult | None, Field(description="How it ended. Succeeded: training may begin.")] = None
+    reason: Annotated[str | None, Field(max_length=1024, description="Why it ended, in one word.")] = None
+    message: Annotated[str | None, Field(max_length=2048, description="What came of it, for people.")] = None
+    exit_code: Annotated[int | None, Field(ge=0, le=255, description="Exit code of the checks.")] = None
+    report: Annotated[PreparationReport | None, Field(description="What was found.")] = None
 
 
 class Timings(ApiModel):
@@ -200,15 +218,21 @@ class JobStatus(ApiModel):
         Timestamp | None, Field(description="When the run was frozen; from then on the spec is immutable.")
     ] = None
     completion_time: Annotated[Timestamp | None, Field(description="When the run was Complete or Failed.")] = None
+    preparation: Annotated[
+        Preparation | None, Field(description="What was found in data and model before the first attempt.")
+    ] = None
     progress: Annotated[JobProgress | None, Field(description="How far training is.")] = None
     attempts: Annotated[
         tuple[Attempt, ...],
         Field(max_length=MAX_ATTEMPTS, description="The attempts, oldest first; the newest are kept."),
     ] = ()
     failures: Annotated[
-        int, Field(ge=0, description="Attempts of this run that counted against runPolicy.backoffLimit.")
+        int,
+        Field(ge=0, description="Attempts and preparations of this run that counted against runPolicy.backoffLimit."),
     ] = 0
-    disruptions: Annotated[int, Field(ge=0, description="Attempts of this run that were lost to disruptions.")] = 0
+    disruptions: Annotated[
+        int, Field(ge=0, description="Attempts and preparations of this run that were lost to disruptions.")
+    ] = 0
     timings: Annotated[Timings | None, Field(description="Where the time of the newest attempt went.")] = None
     checkpoints: Annotated[
         tuple[CheckpointRecord, ...], Field(max_length=16, description="The newest whole checkpoints, oldest first.")

@@ -35,6 +35,11 @@ def of_attempt(run: FrozenRun, number: int) -> dict[str, str]:
     return {**of_run(run), labels.ATTEMPT: str(number)}
 
 
+def of_preparation(run: FrozenRun, number: int) -> dict[str, str]:
+    """Return the labels of an object that belongs to one preparation."""
+    return {**of_run(run), labels.PREPARATION: str(number)}
+
+
 def owners(run: FrozenRun) -> list[dict[str, Any]]:
     """Return the owner references that make an object go with its job.
 

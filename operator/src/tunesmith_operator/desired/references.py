@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tunesmith_api.naming import attempt_name, default_claim_name, run_config_name
-from tunesmith_api.v1alpha1.jobs import DEFAULT_RUN_ID
+from tunesmith_api.naming import attempt_name, default_claim_name, preparation_name, run_config_name
+from tunesmith_api.v1alpha1.jobs import DEFAULT_RUN_ID, JobSpec
+from tunesmith_api.v1alpha1.preparation import Prepare
 from tunesmith_operator.inputs import JobKey
 
 if TYPE_CHECKING:
@@ -34,6 +35,35 @@ def child(key: JobKey, job: Object) -> str:
     attempts = _list(_mapping(job.get("status")).get("attempts"))
     name = _mapping(attempts[-1]).get("child") if attempts else None
     return name if isinstance(name, str) and name else attempt_name(key.kind, key.name, 1)
+
+
+def accelerator(job: Object) -> str:
+    """Return the name of the accelerator profile that a job asks for."""
+    return str(_mapping(job.get("spec")).get("accelerator") or JobSpec.model_fields["accelerator"].default)
+
+
+def preparation(key: JobKey, job: Object, device: str) -> str | None:
+    """Return the name of the preparation's Job to look at: the newest one's in the status, else the first one's.
+
+    None when none matters any more, or none is wanted: most passes need not look.
+
+    Args:
+        key: The job.
+        job: Its object.
+        device: Device type of its accelerator profile; empty when there is no such profile.
+    """
+    status, wanted = _mapping(job.get("status")), run_id(job)
+    record = _mapping(status.get("preparation"))
+    if record:
+        over = record.get("result") in {"Succeeded", "Failed"}
+        former = record.get("runId") != wanted and record.get("endTime") is not None
+        return None if over or former else str(record.get("job"))
+    if any(_mapping(attempt).get("runId") == wanted for attempt in _list(status.get("attempts"))):
+        return None
+    mode = _mapping(_mapping(job.get("spec")).get("prepare")).get("mode") or Prepare.model_fields["mode"].default
+    if mode == "never" or (mode == "auto" and device == "cpu"):
+        return None
+    return preparation_name(key.kind, key.name, 1)
 
 
 def dependency(key: JobKey, job: Object) -> JobKey | None:
@@ -104,14 +134,16 @@ def config_maps(job: Object) -> frozenset[str]:
 
 
 def config_map_keys(job: Object) -> tuple[tuple[str, str], ...]:
-    """Return the keys that a job reads, each with the name of its ConfigMap first."""
+    """Return the keys that a job reads, rows and code included, each with the name of its ConfigMap first."""
     sources = _config_map_files(_mapping(job.get("spec")))
     return tuple((str(source["name"]), str(source["key"])) for source in sources if {"name", "key"} <= source.keys())
 
 
 def _config_map_files(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    datasets = list(_datasets(spec))
+    functions = [_mapping(dataset.get(f"{part}Function")) for dataset in datasets for part in ("prompt", "completion")]
     chat_template = _mapping(_mapping(spec.get("model")).get("chatTemplate"))
-    return [_mapping(block.get("configMap")) for block in (*_datasets(spec), chat_template)]
+    return [_mapping(block.get("configMap")) for block in (*datasets, *functions, chat_template)]
 
 
 def _datasets(spec: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

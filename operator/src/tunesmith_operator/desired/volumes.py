@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tunesmith_api.run import FrozenRun
-    from tunesmith_api.v1alpha1.datasets import Dataset
+    from tunesmith_api.v1alpha1.chat_template import ChatTemplate
+    from tunesmith_api.v1alpha1.datasets import Dataset, UserFunction
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the pod's own memory disk, where torch's workers meet
 
@@ -67,8 +69,10 @@ def _claims(run: FrozenRun) -> Iterator[Mounted]:
 
 def _config_maps(run: FrozenRun) -> Iterator[Mounted]:
     keys: dict[str, set[str]] = {}
-    chat_template = run.spec.model.chat_template
-    for block in (*_datasets(run), *((chat_template,) if chat_template else ())):
+    blocks: list[Dataset | UserFunction | ChatTemplate] = [*_datasets(run)]
+    blocks += [function for dataset in _datasets(run) for function in dataset.functions.values()]
+    blocks += [run.spec.model.chat_template] if run.spec.model.chat_template else []
+    for block in blocks:
         if block.config_map is not None:
             keys.setdefault(block.config_map.name, set()).add(block.config_map.key)
     for index, config_map in enumerate(sorted(keys)):
@@ -97,5 +101,4 @@ def _overlay(run: FrozenRun) -> Iterator[Mounted]:
 
 
 def _datasets(run: FrozenRun) -> tuple[Dataset, ...]:
-    evaluation = run.spec.evaluation
-    return run.spec.datasets + ((evaluation.datasets or ()) if evaluation else ())
+    return tuple(itertools.chain.from_iterable(run.spec.all_datasets.values()))

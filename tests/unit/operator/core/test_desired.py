@@ -112,6 +112,16 @@ def test_the_token_reaches_the_pods_as_a_reference_alone() -> None:
     assert token == {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}
 
 
+def test_code_is_mounted_where_the_trainer_looks_for_it() -> None:
+    code = {"configMap": {"name": "code", "key": "alpaca.py"}, "function": "prompt"}
+    dataset = {"claim": {"name": "data", "path": "p"}, "promptFunction": code, "completionTemplate": "{a}"}
+    spec = pod_spec(frozen(datasets=[dataset], evaluation={"datasets": [dataset]}))
+    (volume,) = (volume for volume in spec["volumes"] if volume.get("configMap", {}).get("name") == "code")
+    assert volume["configMap"]["items"] == [{"key": "alpaca.py", "path": "alpaca.py"}]
+    (mount,) = (m for m in spec["containers"][0]["volumeMounts"] if m["name"] == volume["name"])
+    assert (mount["mountPath"], mount["readOnly"]) == ("/tunesmith/configmaps/code", True)
+
+
 def test_the_child_leaves_retries_deadline_and_ttl_to_us() -> None:
     spec = child(frozen(), 1)["spec"]
     assert spec["runPolicy"] == {"cleanPodPolicy": "Running"}

@@ -24,8 +24,8 @@ def test_curves_are_those_of_trl(lab: Any, base: Any, method: str, peft: dict[st
     from tunesmith_trainer.models import head
 
     logs = []
-    for limit in (head._LIMIT_BYTES, 0):
-        monkeypatch.setattr(head, "_LIMIT_BYTES", limit)
+    for limit in (head.LIMIT_BYTES, 0):
+        monkeypatch.setattr(head, "LIMIT_BYTES", limit)
         trainer = plan(lab, base, method, peft).trainer
         trainer.train()
         logs.append(trainer.state.log_history)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, Trainer
 
-_BYTES_PER_LOGIT = 16  # float32 logits, their log-softmax, its gradient, and what entropy takes
-_LIMIT_BYTES = 1 << 30
+BYTES_PER_LOGIT = 16  # float32 logits, their log-softmax, its gradient, and what entropy takes
+LIMIT_BYTES = 1 << 30
 # Models that do more to their logits than a linear layer, or add a loss of their own, keep TRL's head.
 _TRANSFORMING = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 _ROUTING = "output_router_logits"
@@ -48,7 +48,7 @@ def _patch(model: PreTrainedModel | PeftModel) -> None:
         if not fused_lm_head or labels is None or kwargs.get("shift_labels") is not None:
             return tiled(*args, fused_lm_head=fused_lm_head, labels=labels, **kwargs)
         scored = labels[:, 1:] != IGNORED
-        if int(scored.sum()) * vocabulary * _BYTES_PER_LOGIT > _LIMIT_BYTES:
+        if int(scored.sum()) * vocabulary * BYTES_PER_LOGIT > LIMIT_BYTES:
             return tiled(*args, fused_lm_head=True, labels=labels, **kwargs)
         count = kwargs.pop("num_items_in_batch", None)
         hidden = self.base_model(*args, **(kwargs | {"use_cache": False})).last_hidden_state[:, :-1]

@@ -116,22 +116,47 @@ class ModelPlan:
             ModelNotFound: It is missing or not whole.
             InvalidSpec: It can not be trained as the spec says.
         """
-        spec = self.context.run.spec
         model = self._weights(tokenizer)
+        added = self.fit(model, tokenizer)
+        adapter: LoraConfig | None = None
+        if self.adapter is not None:
+            model = continue_adapter(model, self.adapter, self.lora)
+        else:
+            adapter = self.new_adapter(model, added)
+        return PreparedModel(model, adapter, self._output())
+
+    def fit(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        """Make model and tokenizer fit each other, and return the ids of the tokens that the spec adds.
+
+        Raises:
+            ModelNotFound: They do not belong together.
+            InvalidSpec: The model knows fewer positions than `training.maxLength`.
+        """
+        spec = self.context.run.spec
         if self.adapter is not None:
             make_room(model, read_config(self.adapter))
         added = added_ids(tokenizer, spec.model)
         grow(model, tokenizer, added, spec.training.seed)
         where = "the new architecture" if self.base is None else self.base.name
         fit_tokenizer(model, tokenizer, spec.training.max_length, where)
-        adapter: LoraConfig | None = None
-        if self.adapter is not None:
-            model = continue_adapter(model, self.adapter, self.lora)
-        elif self.lora is not None:
-            adapter = lora_config(self.lora, model)
-            if added:
-                train_rows(adapter, model, added)
-        return PreparedModel(model, adapter, self._output())
+        return added
+
+    def new_adapter(self, model: PreTrainedModel, added: list[int]) -> LoraConfig | None:
+        """Return the config of the adapter that the spec asks for, None when the whole model is trained.
+
+        Args:
+            model: The model that gets it.
+            added: Ids of tokens whose embeddings are trained with it.
+
+        Raises:
+            InvalidSpec: A target module does not exist in the model, or is its output head.
+        """
+        if self.lora is None:
+            return None
+        adapter = lora_config(self.lora, model)
+        if added:
+            train_rows(adapter, model, added)
+        return adapter
 
     def _weights(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
         spec = self.context.run.spec
@@ -163,6 +188,18 @@ def plan_model(context: RunContext, arguments: TrainingArguments) -> ModelPlan:
         GatedModel: The Hub does not let the job have the model.
         HubUnreachable: The Hub does not answer.
     """
+    plan = find_model(context)
+    if plan.base is not None and plan.adapter is not None and context.run.model.from_adapter == "merge":
+        return ModelPlan(context, merged_base(context, arguments, plan.base, plan.adapter), None)
+    return plan
+
+
+def find_model(context: RunContext) -> ModelPlan:
+    """Return where the model comes from; an adapter that is to be merged lies beside its base still.
+
+    Raises:
+        ModelNotFound: A folder is missing, or an earlier job's output is not what it was.
+    """
     resolved = context.run.model
     if resolved.base is None:
         return ModelPlan(context, None, None)
@@ -173,8 +210,6 @@ def plan_model(context: RunContext, arguments: TrainingArguments) -> ModelPlan:
         _require_unchanged(context, adapter or base, resolved.digest)
     if resolved.checkpoint is not None:
         _require_whole(context, adapter or base)
-    if adapter is not None and resolved.from_adapter == "merge":
-        return ModelPlan(context, merged_base(context, arguments, base, adapter), None)
     return ModelPlan(context, base, adapter)
 
 

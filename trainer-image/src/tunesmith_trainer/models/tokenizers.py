@@ -1,4 +1,4 @@
-"""Tokenizers: loaded from a model's folder, or trained on the job's rows."""
+"""Tokenizers: loaded from a model's folder, and what a chat needs of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunesmith_trainer.errors import ModelNotFound
+from tunesmith_trainer.models.architectures.registration import register
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from transformers import PreTrainedTokenizerBase
 
 END_OF_TEXT = "<|endoftext|>"
@@ -22,40 +21,6 @@ CONFIG_FILE = "tokenizer_config.json"
 
 _TEMPLATES = Path(__file__).with_name("chat_templates")
 _LLAMA_MESSAGE_END = "<|eot_id|>"
-
-
-def train_tokenizer(texts: Iterator[str], vocab_size: int, max_length: int) -> PreTrainedTokenizerBase:
-    """Return a byte-level BPE tokenizer that knows the ChatML tokens and template.
-
-    Args:
-        texts: What to train it on.
-        vocab_size: Size of the vocabulary, special tokens included; little text makes a smaller one.
-        max_length: Longest sequence of the model, in tokens.
-    """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=END_OF_TEXT,
-        eos_token=END_OF_TEXT,
-        pad_token=PADDING,
-        additional_special_tokens=[MESSAGE_START, MESSAGE_END],
-        model_max_length=max_length,
-        clean_up_tokenization_spaces=False,
-    )
-    ensure_chat_template(wrapped)
-    return wrapped
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -78,6 +43,7 @@ def load_tokenizer(folder: Path, where: str, *, trusted: bool = False) -> PreTra
         raise ModelNotFound(f"{where} holds no tokenizer ({', '.join(TOKENIZER_FILES)}); copy it next to the weights")
     from transformers import AutoTokenizer
 
+    register()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
     except (OSError, ValueError, KeyError, ImportError) as error:

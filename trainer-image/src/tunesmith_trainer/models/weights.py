@@ -6,6 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
+from tunesmith_trainer.models.architectures.choice import new_config
+from tunesmith_trainer.models.architectures.registration import register
 from tunesmith_trainer.models.causal import require_causal
 from tunesmith_trainer.models.tokenizers import first_line, stop_token_ids
 
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from tunesmith_api.v1alpha1.model import Architecture, Attention, ModelSource
+    from tunesmith_api.v1alpha1.architecture import Architecture
+    from tunesmith_api.v1alpha1.model import Attention, ModelSource
     from tunesmith_trainer.models.folders import Folder
 
 _LOG = logging.getLogger(__name__)
@@ -43,6 +46,7 @@ def load_weights(folder: Folder, dtype: str, source: ModelSource) -> PreTrainedM
 
     require_attention(source)
     folder.require_model()
+    register()
     require_causal(folder, trusted=source.trust_remote_code)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
@@ -89,16 +93,10 @@ def require_attention(source: ModelSource) -> None:
 def new_weights(
     architecture: Architecture, tokenizer: PreTrainedTokenizerBase, seed: int, attention: Attention
 ) -> PreTrainedModel:
-    """Return a Llama decoder with random weights in float32, the same for the same seed."""
-    from transformers import AutoModelForCausalLM, LlamaConfig, set_seed
+    """Return a decoder with random weights in float32, the same for the same seed."""
+    from transformers import AutoModelForCausalLM, set_seed
 
-    config = LlamaConfig(
-        **architecture.model_dump(exclude_none=True),
-        vocab_size=len(tokenizer),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    config = new_config(architecture, tokenizer)
     set_seed(seed)
     return AutoModelForCausalLM.from_config(config, attn_implementation=attention)
 

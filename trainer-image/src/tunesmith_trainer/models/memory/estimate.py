@@ -1,0 +1,146 @@
+"""The memory of a training step, part by part.
+
+What is held throughout, as the trainer holds it: weights (float32 when they are trained, else the spec's precision, or
+4 and 8 bits plus their scales: Dettmers et al. 2023, arXiv:2305.14314, section 3), the reference model, and the
+optimiser's state in float32 (two values per parameter for AdamW: Rajbhandari et al. 2020, arXiv:1910.02054, section
+3.1). Then gradients in float32, and what the forward pass keeps for the backward pass: of each linear layer its input
+and its output, of each norm its input (as Korthikanti et al. 2022, arXiv:2205.05198, count a layer, but from the
+modules themselves), of a recomputed layer its input alone. Attention keeps no scores, as its kernels compute them again
+(Dao et al. 2022, arXiv:2205.14135), but on a CPU with dropout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tunesmith_trainer.models.memory.shape import ModelShape
+    from tunesmith_trainer.models.memory.workload import Workload
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_MASTER = 4  # bytes of a trained weight and of its gradient
+_QUANTIZED = {4: 0.5 + 4 / 64, 8: 1.0 + 4 / 4096}  # a float32 scale per 64 weights; one per row
+
+_STATE = {
+    "adamw_torch": 8.0,
+    "adamw_torch_fused": 8.0,
+    "adam": 8.0,
+    "sophia": 8.0,
+    "lion": 4.0,
+    "sgd": 4.0,  # with momentum
+    "adamw_8bit": 2.0 + 2 * 4 / 256,  # a float32 scale per 256 values
+    # Paged: moved to the host's memory when the device's is needed.
+    "paged_adamw_32bit": 0.0,
+    "paged_adamw_8bit": 0.0,
+}
+_MOMENTUM = 4.0
+
+# The head scores at most these many tokens and words at a time (TRL's fused head), or all on a CPU up to a limit.
+_TILE_TOKENS, _TILE_WORDS = 4096, 32768
+_TILE_COPIES = {"cpu": 3, "cuda": 1}  # in steps of torch, or in one kernel
+_RUNTIME = {"cpu": 600 << 20, "cuda": 1 << 30}  # interpreter and libraries; the device's context and workspaces
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes of one device.
+
+    Attributes:
+        weights: Weights of the model, adapter included.
+        reference: The frozen copy that a preference method compares with.
+        optimizer: State of the optimiser.
+        gradients: Gradients, and what several processes exchange them in.
+        activations: What is kept for the backward pass, at the longest sequences.
+        head: What scoring the vocabulary takes at once.
+        runtime: What the process takes without any of these.
+        accumulates: Whether gradients are there already while activations are kept.
+    """
+
+    weights: int
+    reference: int
+    optimizer: int
+    gradients: int
+    activations: int
+    head: int
+    runtime: int
+    accumulates: bool
+
+    @property
+    def total(self) -> int:
+        """The most that is held at any one time.
+
+        Without accumulation gradients grow in the backward pass as activations go.
+        """
+        passing = self.activations + self.head
+        moving = self.gradients + passing if self.accumulates else max(self.gradients, passing)
+        return self.weights + self.reference + self.optimizer + moving + self.runtime
+
+
+def estimate(shape: ModelShape, load: Workload) -> MemoryEstimate:
+    """Return what a training needs of one device.
+
+    Args:
+        shape: The model, with the adapter that is trained.
+        load: What is done with it.
+    """
+    exchanged = 2 if load.processes > 1 else 1  # DDP's buckets
+    return MemoryEstimate(
+        weights=_weights(shape, load),
+        reference=_reference(shape, load),
+        optimizer=_optimizer(shape, load),
+        gradients=shape.trained * _MASTER * exchanged,
+        activations=_activations(shape, load),
+        head=_head(shape, load),
+        runtime=_RUNTIME[load.device],
+        accumulates=load.accumulation > 1,
+    )
+
+
+def _weights(shape: ModelShape, load: Workload) -> int:
+    if not load.adapted:
+        return shape.parameters * _MASTER
+    held = _BYTES[load.dtype]
+    quantized = held if load.quantized_bits is None else _QUANTIZED[load.quantized_bits]
+    return int((shape.parameters - shape.linear) * held + shape.linear * quantized) + shape.trained * _MASTER
+
+
+def _reference(shape: ModelShape, load: Workload) -> int:
+    """Return the bytes of the reference: a copy of what is trained; without its adapter the base is one for nothing."""
+    return 0 if load.reference == "none" else shape.trained * _MASTER
+
+
+def _optimizer(shape: ModelShape, load: Workload) -> int:
+    if load.optimizer == "muon":
+        others = shape.trained - shape.trained_matrices
+        return int(shape.trained_matrices * _MOMENTUM + others * _STATE["adamw_torch"])
+    if load.optimizer == "adafactor":
+        return shape.trained_edges * _MASTER
+    return int(shape.trained * _STATE[load.optimizer])
+
+
+def _activations(shape: ModelShape, load: Workload) -> int:
+    """Return the bytes kept of all layers, or of one layer and the inputs of all."""
+    stream = _BYTES[load.dtype] if load.adapted else _MASTER
+    per_token = shape.widths * _BYTES[load.dtype] + shape.norms * _MASTER
+    scores = 0
+    if load.device == "cpu" and shape.drops_attention:
+        scores = 2 * shape.score_heads * load.max_length * _MASTER
+    layers = per_token + scores
+    if load.gradient_checkpointing:
+        layers = layers // shape.layers + shape.layers * shape.hidden_size * stream
+    # Rows with padding have a mask, one for all layers; a bias on scores is of its shape for each head.
+    mask = load.max_length * (1 + shape.bias_heads * _BYTES[load.dtype])
+    return (layers + mask) * load.tokens
+
+
+def _head(shape: ModelShape, load: Workload) -> int:
+    """Return the bytes of scoring: logits on a CPU while they fit, else tiles and the head's own gradients."""
+    from tunesmith_trainer.models.head import BYTES_PER_LOGIT, LIMIT_BYTES
+
+    whole = load.tokens * shape.vocabulary * BYTES_PER_LOGIT
+    if load.device == "cpu" and whole <= LIMIT_BYTES:
+        return whole
+    tile = min(load.tokens, _TILE_TOKENS) * _TILE_WORDS * _MASTER * _TILE_COPIES[load.device]
+    head_gradient = 0 if load.adapted else shape.vocabulary * shape.hidden_size * _MASTER
+    return tile + load.tokens * shape.hidden_size * _MASTER + head_gradient

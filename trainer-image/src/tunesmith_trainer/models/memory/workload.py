@@ -1,0 +1,75 @@
+"""What a training asks of one device, as far as its memory goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tunesmith_api.run import FrozenRun
+
+Reference = Literal["none", "model", "adapter"]
+
+_SEQUENCES = {"dpo": 2}  # per row: the chosen and the rejected answer, in one batch
+_WITH_REFERENCE = frozenset({"dpo"})
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One process's part of a training.
+
+    Attributes:
+        device: Type of the device, `cpu` or `cuda`.
+        dtype: Precision that is computed in, and that a frozen base is held in; what is trained is float32.
+        batch_size: Rows of a micro-batch.
+        accumulation: Micro-batches of an optimiser step.
+        max_length: Longest sequence, in tokens.
+        gradient_checkpointing: Whether activations are computed again in the backward pass.
+        adapted: Whether an adapter is trained and the base model frozen.
+        sequences: Sequences of a row.
+        reference: The frozen copy that a preference method compares with.
+        processes: Training processes, over all nodes.
+        optimizer: Name of the optimiser, as `spec.training.optim` has it.
+        quantized_bits: Bits of a weight of the frozen base's linear layers; None is `dtype`.
+    """
+
+    device: str
+    dtype: str
+    batch_size: int
+    accumulation: int
+    max_length: int
+    gradient_checkpointing: bool
+    adapted: bool = False
+    sequences: int = 1
+    reference: Reference = "none"
+    processes: int = 1
+    optimizer: str = "adamw_torch_fused"
+    quantized_bits: Literal[4, 8] | None = None
+
+    @classmethod
+    def of(cls, run: FrozenRun) -> Workload:
+        """Return what a frozen run asks of each of its devices."""
+        spec = run.spec
+        training = spec.training
+        continues = run.model.adapter is not None and run.model.from_adapter == "continue"
+        adapted = spec.peft is not None or continues
+        reference: Reference = "none"
+        if spec.method in _WITH_REFERENCE and (continues or not adapted):
+            reference = "adapter" if continues else "model"
+        return cls(
+            device=run.profile.device,
+            dtype=spec.model.dtype,
+            batch_size=training.per_device_train_batch_size,
+            accumulation=training.gradient_accumulation_steps,
+            max_length=training.max_length,
+            gradient_checkpointing=training.gradient_checkpointing,
+            adapted=adapted,
+            sequences=_SEQUENCES.get(spec.method, 1),
+            reference=reference,
+            processes=run.world_size,
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a micro-batch at most."""
+        return self.batch_size * self.sequences * self.max_length
