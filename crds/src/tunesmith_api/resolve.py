@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tunesmith_api.naming import default_claim_name, default_output_path
 from tunesmith_api.v1alpha1.architecture import DEFAULT_ROPE_THETA, TrainedTokenizer
-from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec, FineTuneJobSpec
+from tunesmith_api.v1alpha1.jobs import DEFAULT_RUN_ID, AlignmentJobSpec, FineTuneJobSpec
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import Tokenizer
 
@@ -47,6 +47,7 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
             "output": _output(kind, name, spec),
             "model": _model(spec, profile),
             "prepare": _prepare(spec, profile),
+            "reporting": _reporting(name, spec),
         }
     )
 
@@ -72,6 +73,11 @@ def _output(kind: str, name: str, spec: JobSpec) -> object:
             "claim_template": _claim_template(output.claim_template, spec),
         }
     )
+
+
+def _reporting(name: str, spec: JobSpec) -> object:
+    default = name if spec.run_id == DEFAULT_RUN_ID else f"{name}-{spec.run_id}"
+    return spec.reporting.model_copy(update={"run_name": spec.reporting.run_name or default})
 
 
 def _claim_template(template: ClaimTemplate, spec: JobSpec) -> ClaimTemplate:

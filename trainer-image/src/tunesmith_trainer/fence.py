@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Literal
 
 from tunesmith_trainer.errors import Fenced, InvalidSpec
-from tunesmith_trainer.manifests import utc_now
+from tunesmith_trainer.manifests import utc_now, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,8 +70,12 @@ class Fence:
         if later:
             raise Fenced(f"{self._what} {max(later)} of this run has begun; {self._what.lower()} {self._attempt} ends")
 
+    def note(self, *, resumed_from_step: int) -> None:
+        """Add to the token the step that the attempt went on from; only after the fence was taken."""
+        write_atomically(self._token, json.dumps(_content(self._token) | {"resumedFromStep": resumed_from_step}))
+
     def attempts(self) -> list[dict[str, object]]:
-        """Return the attempts of the run so far: number, pod and when it began."""
+        """Return the attempts of the run so far: number, pod, when it began, and the step it went on from."""
         tokens = sorted((path for path in self._folder.glob("*.json") if _number(path)), key=_number)
         return [{"number": _number(path), **_content(path)} for path in tokens]
 

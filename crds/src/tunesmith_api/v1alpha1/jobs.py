@@ -10,11 +10,13 @@ from tunesmith_api.base import REMEDY, ApiModel, Rule, remedy
 from tunesmith_api.v1alpha1.architecture import Architecture
 from tunesmith_api.v1alpha1.compute import Checkpoint, Output, ResourceRequirements, RunPolicy
 from tunesmith_api.v1alpha1.datasets import DataProcessing, Dataset, Evaluation
+from tunesmith_api.v1alpha1.early_stopping import EarlyStopping
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import ModelSource
 from tunesmith_api.v1alpha1.peft import Peft
 from tunesmith_api.v1alpha1.pod_template import PodTemplate
 from tunesmith_api.v1alpha1.preparation import Prepare
+from tunesmith_api.v1alpha1.reporting import Reporting, StepRange
 from tunesmith_api.v1alpha1.status import MAX_NODES, JobStatus
 from tunesmith_api.v1alpha1.training import Training
 from tunesmith_api.v1alpha1.types import ObjectName, RunId
@@ -78,6 +80,25 @@ _DATA_RULES = (
             f".model.{field}",
         )
         for field in ("tokenSecretRef", "cache")
+    ),
+    Rule(
+        "!has(self.earlyStopping)"
+        " || (has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')",
+        "earlyStopping compares evaluations: set training.evalStrategy: steps or epoch",
+        ".earlyStopping",
+    ),
+    Rule(
+        "!has(self.reporting) || !has(self.reporting.samples) || !has(self.reporting.samples.fromEvaluation)"
+        " || has(self.evaluation)",
+        "samples of held-out rows need some: set spec.evaluation, or reporting.samples.prompts",
+        ".reporting.samples.fromEvaluation",
+    ),
+    Rule(
+        "!has(self.numNodes) || self.numNodes == 1 || !has(self.output) || !has(self.output.claimTemplate)"
+        " || !has(self.output.claimTemplate.accessModes)"
+        " || self.output.claimTemplate.accessModes.exists(mode, mode != 'ReadWriteOncePod')",
+        "a ReadWriteOncePod claim serves one pod: use ReadWriteMany, or numNodes: 1",
+        ".output.claimTemplate.accessModes",
     ),
     Rule(
         "!has(self.datasets) || self.datasets.all(d, !has(d.weight))"
@@ -174,6 +195,13 @@ class JobSpec(ApiModel):
     prepare: Annotated[Prepare, Field(description="The check of data and model ahead of training.")] = Prepare()
     output: Annotated[Output, Field(description="Where checkpoints and the result go.")] = Output()
     checkpoint: Annotated[Checkpoint, Field(description="When training state is saved.")] = Checkpoint()
+    early_stopping: Annotated[
+        EarlyStopping | None,
+        Field(description="End training when evaluations get no better. Absent: the last step is the planned one."),
+    ] = None
+    reporting: Annotated[Reporting, Field(description="What the run tells of itself, beside its progress.")] = (
+        Reporting()
+    )
     run_policy: Annotated[RunPolicy, Field(description="How often the run may start again.")] = RunPolicy()
     run_id: Annotated[
         RunId,
@@ -207,11 +235,28 @@ _MAX_LENGTH_FITS = Rule(
 )
 
 
+def _within_the_run(field: str) -> Rule:
+    """Return the rule that a range of steps below `reporting` is part of the run, as far as the spec tells."""
+    path = f"reporting.{field}"
+    last = " + ".join(_or_default(f"{path}.{name}", StepRange, python) for name, python in _RANGE)
+    return Rule(
+        f"!has(self.reporting) || !has(self.{path}) || !has(self.training) || !has(self.training.maxSteps)"
+        f" || {last} - 1 <= self.training.maxSteps",
+        f"{path} ends after the run: lower startStep or steps, or raise training.maxSteps",
+        f".{path}",
+    )
+
+
+_RANGE = (("startStep", "start_step"), ("steps", "steps"))
+_REPORTING_RULES = (_within_the_run("profile"), _within_the_run("verify"))
+
+
 class FineTuneJobSpec(JobSpec):
     """What to train, on what, and how."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *_COMMON_RULES,
+        *_REPORTING_RULES,
         *_DATA_RULES,
         _only_with("pretrain"),
         _only_with("sft"),
@@ -260,6 +305,7 @@ class AlignmentJobSpec(JobSpec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *_COMMON_RULES,
+        *_REPORTING_RULES,
         *_DATA_RULES,
         Rule(
             "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming",

@@ -120,7 +120,6 @@ class PreparationReport(Finding):
     ]
     loss_share: Annotated[Share, Field(description="Share of the tokens that carry loss, between 0 and 1.")]
     duplicate_rows: Annotated[Count, Field(description="Rows to train on that repeat an earlier one.")]
-    empty_answers: Annotated[Count, Field(description="Rows to train on whose answer is empty.")]
     parameters: Annotated[Count | None, Field(description="Parameters of the model, an adapter's left out.")] = None
     trainable_parameters: Annotated[Count | None, Field(description="Parameters that are trained.")] = None
     memory: Annotated[MemoryEstimate | None, Field(description="Need of one device. Absent: not estimated.")] = None

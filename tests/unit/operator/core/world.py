@@ -23,7 +23,7 @@ GRACE_SECONDS = 60
 TRAINING_SECONDS = 20
 REPORT = {
     "rows": 1, "tokens": 1, "tokenLengths": {"p50": 1, "p90": 1, "p99": 1, "max": 1}, "truncatedShare": 0,
-    "droppedRows": 0, "lossShare": 1, "duplicateRows": 0, "emptyAnswers": 0,
+    "droppedRows": 0, "lossShare": 1, "duplicateRows": 0,
 }  # fmt: skip
 
 

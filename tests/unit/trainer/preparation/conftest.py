@@ -1,5 +1,6 @@
 """A tiny model that nobody has trained, and preparations of jobs that use it."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from tunesmith_api.progress import Outcome
 from tunesmith_api.run import ResolvedModel
+from tunesmith_api.v1alpha1.architecture import TrainedTokenizer
 from tunesmith_api.v1alpha1.status import VolumePath
 from tunesmith_trainer.preparation.program import prepared
 
@@ -23,10 +25,11 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a Llama of random weights with a tokenizer, 64 positions long; made once."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from tunesmith_trainer.models.tokenizers import train_tokenizer
+    from tunesmith_trainer.models.trained_tokenizer import train_tokenizer
 
     folder = tmp_path_factory.mktemp("untrained")
-    tokenizer = train_tokenizer((f"{row['prompt']}{row['completion']}" for row in ROWS), VOCABULARY, 64)
+    texts = (f"{row['prompt']}{row['completion']}" for row in ROWS)
+    tokenizer = train_tokenizer(texts, TrainedTokenizer(vocab_size=VOCABULARY), 64)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=16,
@@ -53,7 +56,12 @@ def prepare(lab: Any, model_folder: Path) -> Prepare:
     """Prepares a job, LoRA on prompts and completions unless told otherwise, and returns how that ended."""
 
     def run(
-        datasets: list[dict[str, Any]] | None = None, *, resolved: ResolvedModel = MODEL, name: str = "job", **more: Any
+        datasets: list[dict[str, Any]] | None = None,
+        *,
+        resolved: ResolvedModel = MODEL,
+        name: str = "job",
+        device_memory: str | None = None,
+        **more: Any,
     ) -> Outcome:
         spec = {
             "method": "sft",
@@ -63,6 +71,8 @@ def prepare(lab: Any, model_folder: Path) -> Prepare:
             **more,
             "training": {"maxLength": 32, "maxSteps": 1, **more.get("training", {})},
         }
-        return prepared(lab.context(name, {key: value for key, value in spec.items() if value is not None}, resolved))
+        context = lab.context(name, {key: value for key, value in spec.items() if value is not None}, resolved)
+        profile = context.run.profile.model_copy(update={"device_memory": device_memory})
+        return prepared(dataclasses.replace(context, run=context.run.model_copy(update={"profile": profile})))
 
     return run

@@ -206,6 +206,28 @@ def test_a_model_that_can_not_be_trained(
     check(prepare(), ExitCode.MODEL_NOT_FOUND, "the base model (claim models, path tiny)", *told)
 
 
+def test_a_batch_that_can_not_fit_is_refused_with_the_nearest_one_that_does(prepare: Any) -> None:
+    big = {"perDeviceTrainBatchSize": 4096}
+    outcome = prepare(device_memory="800Mi", training=big)
+    check(
+        outcome,
+        ExitCode.INVALID_SPEC,
+        "Training needs about",
+        "accelerator profile cpu says that a device has 800Mi: set spec.training.perDeviceTrainBatchSize:",
+    )
+    size, accumulation = (
+        int(outcome.message.split(f"{field}: ")[1].split()[0].rstrip(","))
+        for field in ("perDeviceTrainBatchSize", "gradientAccumulationSteps")
+    )
+    assert size * accumulation == 4096
+    fitting = {"perDeviceTrainBatchSize": size, "gradientAccumulationSteps": accumulation}
+    assert prepare(device_memory="800Mi", training=fitting).exit_code == 0
+
+
+def test_a_device_that_is_too_small_for_any_setting(prepare: Any) -> None:
+    check(prepare(device_memory="100Mi"), ExitCode.INVALID_SPEC, "no setting makes it fit: choose a smaller model")
+
+
 def test_an_earlier_job_s_output_that_was_changed(prepare: Any) -> None:
     resolved = ResolvedModel.model_validate({"base": {"claim": "models", "path": "tiny"}, "digest": "sha256:1"})
     check(prepare(resolved=resolved), ExitCode.MODEL_NOT_FOUND, "was changed after that job was Complete")

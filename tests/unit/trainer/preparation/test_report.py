@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tunesmith_api.quantity import parse_bytes
 from tunesmith_api.run import ResolvedModel
 from tunesmith_trainer.outcome import encode
 
@@ -94,6 +95,22 @@ def test_an_architecture_is_prepared_with_the_tokenizer_that_training_then_uses(
     assert tokenizer.stat().st_mtime_ns == made
     assert found.tokens == plan.data_report["train"]["tokens"]
     assert found.parameters == found.trainable_parameters == plan.trainer.model.num_parameters()
+
+
+@pytest.mark.parametrize("peft", [None, {"lora": {"r": 4}}])
+def test_added_tokens_make_the_model_larger(prepare: Any, peft: Any) -> None:
+    model = {"path": {"claim": "models", "path": "tiny"}, "addedTokens": ["<|one|>", "<|two|>"]}
+    plain, larger = report(prepare(peft=peft)), report(prepare(peft=peft, model=model))
+    assert larger.parameters == plain.parameters + 2 * 2 * 16, "a row of 16 at the input, and one at the output, each"
+    assert larger.trainable_parameters > plain.trainable_parameters
+
+
+def test_the_need_of_memory_is_told_and_held_against_the_device(prepare: Any) -> None:
+    alone, compared = report(prepare()).memory, report(prepare(device_memory="80Gi")).memory
+    assert alone.available is None
+    assert compared.available == "80Gi"
+    assert alone.required == compared.required
+    assert parse_bytes(alone.required) > 2**20
 
 
 def test_preferences_are_prepared(lab: Any, prepare: Any) -> None:

@@ -6,14 +6,16 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_api.v1alpha1.peft import Lora
 from tunesmith_trainer.errors import ModelNotFound
+from tunesmith_trainer.models.architectures.choice import new_config
+from tunesmith_trainer.models.architectures.registration import register
 from tunesmith_trainer.models.causal import require_causal
-from tunesmith_trainer.models.lora import read_config
+from tunesmith_trainer.models.lora import lora_config, read_config
+from tunesmith_trainer.models.memory import ModelShape, meta_model
 from tunesmith_trainer.models.tokenizers import first_line
-from tunesmith_trainer.models.weights import new_weights
 
 if TYPE_CHECKING:
-    from peft import PeftConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from tunesmith_trainer.models.folders import Folder
@@ -28,12 +30,12 @@ class Outline:
     """What is known of a model without its weights.
 
     Attributes:
-        parameters: Parameters of the model, an adapter's left out; tied ones count once.
-        trainable_parameters: Parameters that are trained.
+        shape: Its size, with the adapter that is trained.
+        adapted: Its size with a new LoRA adapter, where one could be trained in place of all its weights.
     """
 
-    parameters: int
-    trainable_parameters: int
+    shape: ModelShape
+    adapted: ModelShape | None
 
 
 def outline(plan: ModelPlan, tokenizer: PreTrainedTokenizerBase) -> Outline:
@@ -49,29 +51,33 @@ def outline(plan: ModelPlan, tokenizer: PreTrainedTokenizerBase) -> Outline:
     """
     import torch
 
+    model = _without_weights(plan, tokenizer)
     with torch.device("meta"):
-        model = _without_weights(plan, tokenizer)
         added = plan.fit(model, tokenizer)
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        continues = plan.adapter is not None and plan.context.run.model.from_adapter == "continue"
-        config = read_config(plan.adapter) if plan.adapter and continues else plan.new_adapter(model, added)
-        return Outline(parameters, parameters if config is None else _trained(model, config))
+    continues = plan.adapter is not None and plan.context.run.model.from_adapter == "continue"
+    config = read_config(plan.adapter) if plan.adapter and continues else plan.new_adapter(model, added)
+    if config is not None:
+        config.inference_mode = False  # that of a saved adapter says otherwise
+    may_adapt = config is None and plan.base is not None and plan.context.run.spec.method != "pretrain"
+    adapted = ModelShape.of(model, lora_config(Lora(), model)) if may_adapt else None
+    return Outline(ModelShape.of(model, config), adapted)
 
 
 def _without_weights(plan: ModelPlan, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    spec = plan.context.run.spec
+    spec = plan.context.run.spec.model
     if plan.base is None:
-        if spec.model.architecture is None:
+        if spec.architecture is None:
             raise ValueError("a frozen run names neither a base model nor an architecture")
-        return new_weights(spec.model.architecture, tokenizer, spec.training.seed, attention="sdpa")
-    from transformers import AutoConfig, AutoModelForCausalLM
+        return meta_model(new_config(spec.architecture, tokenizer))
+    from transformers import AutoConfig
 
-    trusted = spec.model.trust_remote_code
+    trusted = spec.trust_remote_code
+    register()
     require_causal(plan.base, trusted=trusted)
     _require_readable(plan.base)
     try:
         config = AutoConfig.from_pretrained(plan.base.path, local_files_only=True, trust_remote_code=trusted)
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=trusted)
+        return meta_model(config, trusted=trusted)
     # What a damaged config raises is the business of two libraries; a fault of ours would show with any model.
     except Exception as error:
         raise ModelNotFound(f"{plan.base.name} can not be loaded: {first_line(error)}") from error
@@ -101,10 +107,3 @@ def _weight_files(folder: Folder) -> list[str]:
         raise ModelNotFound(
             f"{folder.name}: {_INDEX_FILE} can not be read: {first_line(error)}; copy the whole folder"
         ) from error
-
-
-def _trained(model: PreTrainedModel, config: PeftConfig) -> int:
-    from peft import get_peft_model
-
-    config.inference_mode = False  # that of a saved adapter says otherwise
-    return int(get_peft_model(model, config).get_nb_trainable_parameters()[0])

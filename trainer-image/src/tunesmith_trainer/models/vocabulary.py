@@ -39,7 +39,8 @@ def grow(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, added: Coll
     rows = model.get_input_embeddings().weight.shape[0]
     if rows < len(tokenizer) and set(range(rows, len(tokenizer))) <= set(added):
         set_seed(seed)
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=True)
+        # Where a model is only outlined there are no rows to take the mean of.
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=model.device.type != "meta")
 
 
 def train_rows(config: LoraConfig, model: PreTrainedModel, added: Collection[int]) -> None:

@@ -17,15 +17,20 @@ from tunesmith_trainer.methods import METHODS
 from tunesmith_trainer.models.outline import outline
 from tunesmith_trainer.models.prepare import find_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
+from tunesmith_trainer.preparation.memory import require_memory
 from tunesmith_trainer.preparation.report import compose
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from tunesmith_api.v1alpha1.preparation import PreparationReport
+    from transformers import PreTrainedTokenizerBase
+
+    from tunesmith_api.v1alpha1.preparation import MemoryEstimate, PreparationReport
     from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.data.corpus import Corpus
     from tunesmith_trainer.data.feed import Feed
+    from tunesmith_trainer.models.outline import Outline
+    from tunesmith_trainer.models.prepare import ModelPlan
 
 REPORT_FILE = "preparation.json"
 _log = logging.getLogger(__name__)
@@ -53,7 +58,7 @@ def check(context: RunContext) -> PreparationReport:
     fence.take()
     outputs.refuse_conflict(context)
     model, alone = find_model(context), Alone()
-    known = outline(model, model.tokenizer((), alone)) if model.base is not None else None
+    known = _outlined(context, model, model.tokenizer((), alone)) if model.base is not None else None
     method = METHODS[context.run.spec.method]
     corpora = method.open_rows(context)
     # Only a new architecture looks at the texts, and it is trained on plain text alone.
@@ -65,7 +70,7 @@ def check(context: RunContext) -> PreparationReport:
         "evaluation": _counted(feed, corpora.evaluation, "evaluate on") if corpora.evaluation else None,
         "chatTemplateGiven": given,
     }
-    report = compose(context, data, known or outline(model, tokenizer))
+    report = compose(context, data, *(known or _outlined(context, model, tokenizer)))
     fence.check()
     write_atomically(
         context.run_directory / REPORT_FILE, json.dumps({"report": report.to_wire(), "data": data}, indent=1)
@@ -73,6 +78,13 @@ def check(context: RunContext) -> PreparationReport:
     for warning in report.warnings:
         _log.warning("%s", warning)
     return report
+
+
+def _outlined(
+    context: RunContext, model: ModelPlan, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Outline, MemoryEstimate]:
+    outlined = outline(model, tokenizer)
+    return outlined, require_memory(context, outlined)
 
 
 def _counted(feed: Feed, corpus: Corpus, what: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from tunesmith_api.v1alpha1.preparation import (
     MAX_WARNINGS,
     WARNING_LENGTH,
     DatasetFinding,
+    MemoryEstimate,
     PreparationReport,
     TokenLengths,
 )
@@ -23,13 +24,14 @@ _MANY_CUT = 0.05
 _LITTLE_LOSS = 0.05
 
 
-def compose(context: RunContext, data: dict[str, Any], outline: Outline) -> PreparationReport:
+def compose(context: RunContext, data: dict[str, Any], outline: Outline, memory: MemoryEstimate) -> PreparationReport:
     """Return the report.
 
     Args:
         context: The run.
         data: What was found in the data, as it goes into the run's record.
         outline: What is known of the model without its weights.
+        memory: What training needs of one device.
     """
     train, evaluation = data["train"], data["evaluation"]
     lengths = train["tokenLength"]
@@ -43,9 +45,9 @@ def compose(context: RunContext, data: dict[str, Any], outline: Outline) -> Prep
         "dropped_rows": train["dropped"],
         "loss_share": train["lossShare"],
         "duplicate_rows": train["duplicates"],
-        "empty_answers": train.get("emptyAnswers", 0),
-        "parameters": outline.parameters,
-        "trainable_parameters": outline.trainable_parameters,
+        "parameters": outline.shape.parameters,
+        "trainable_parameters": outline.shape.trained,
+        "memory": memory,
     }
     report = PreparationReport(**found)
     warnings = [*_warnings(report, context.run.spec.training.max_length)]
@@ -84,8 +86,6 @@ def _warnings(report: PreparationReport, max_length: int) -> Iterator[str]:
         )
     if report.duplicate_rows:
         yield f"{report.duplicate_rows} rows repeat earlier ones; remove them unless they are meant to count more"
-    if report.empty_answers:
-        yield f"{report.empty_answers} rows have an empty answer; fill or remove them, unless silence is to be learnt"
     if report.loss_share < _LITTLE_LOSS:
         yield (
             f"only {_percent(report.loss_share)} of the tokens carry loss, so most of the time goes into reading"
