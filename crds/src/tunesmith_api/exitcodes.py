@@ -46,6 +46,7 @@ class ExitCode(IntEnum):
     FENCED = 200, "Fenced", "A newer attempt of the run has taken over the output claim."
     COLLECTIVE_FAILED = 201, "CollectiveFailed", "The processes lost each other."
     HUB_UNREACHABLE = 202, "HubUnreachable", "The Hugging Face Hub, or the mirror that stands for it, does not answer."
+    SOURCE_UNREACHABLE = 204, "SourceUnreachable", "A server that a dataset's uri names does not answer."
     INTERNAL_ERROR = 203, "InternalError", "The trainer met something it did not expect."
 
     @property

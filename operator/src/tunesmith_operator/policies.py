@@ -75,8 +75,8 @@ def one_source_each(candidate: Candidate) -> Finding | None:
     if sum(source is not None for source in sources) != 1:
         return _invalid("spec.model: set exactly one of name, path, fromJob, resumeFrom, architecture.")
     for index, dataset in enumerate(candidate.spec.datasets):
-        if sum(source is not None for source in (dataset.hub, dataset.claim, dataset.config_map)) != 1:
-            return _invalid(f"spec.datasets.{index}: set exactly one of hub, claim, configMap.")
+        if sum(source is not None for source in (dataset.hub, dataset.claim, dataset.config_map, dataset.uri)) != 1:
+            return _invalid(f"spec.datasets.{index}: set exactly one of hub, claim, configMap, uri.")
     return None
 
 

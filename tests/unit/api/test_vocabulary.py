@@ -22,6 +22,7 @@ _EXIT_CODES = {
     201: "CollectiveFailed",
     202: "HubUnreachable",
     203: "InternalError",
+    204: "SourceUnreachable",
 }
 
 

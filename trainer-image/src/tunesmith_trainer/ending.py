@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.status import BaseRecord
 from tunesmith_trainer import outputs
+from tunesmith_trainer.data.uris import FETCHED
 from tunesmith_trainer.manifests import seal
 from tunesmith_trainer.models.description import describe
 from tunesmith_trainer.models.hub import pins
@@ -85,7 +86,8 @@ class Ending:
         return outputs.saved_output(self._context, manifest, BaseRecord.model_validate(base).model if base else None)
 
     def _clear(self) -> None:
-        """Remove the checkpoints of a run whose output counts, when the spec says so."""
+        """Remove what a run whose output counts needs no more: fetched data; checkpoints when the spec says so."""
+        shutil.rmtree(self._context.run_directory / FETCHED, ignore_errors=True)
         if not self._context.run.spec.output.keep_checkpoints:
             shutil.rmtree(self._context.checkpoints_directory, ignore_errors=True)
             self._reporter.saved(())

@@ -88,6 +88,12 @@ class CollectiveFailed(TrainerError):
     exit_code = ExitCode.COLLECTIVE_FAILED
 
 
+class SourceUnreachable(TrainerError):
+    """A server that a dataset's uri names does not answer, or fails itself: it may be better in a while."""
+
+    exit_code = ExitCode.SOURCE_UNREACHABLE
+
+
 class HubUnreachable(TrainerError):
     """The Hub does not answer, or answers with a failure of its own: it may be better in a while."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -12,6 +12,11 @@ from tunesmith_api.v1alpha1.types import HubName, ObjectName, RelativePath, Revi
 DataFormat = Literal["auto", "text", "messages", "prompt-completion", "instruction", "preference"]
 ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
 Template = Annotated[str, Field(min_length=1, max_length=8192)]
+# Keys of a Secret.
+TOKEN = "token"  # noqa: S105 - the key's name
+ACCESS_KEY_ID = "AWS_ACCESS_KEY_ID"
+SECRET_ACCESS_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the key's name
+SESSION_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105 - the key's name
 StoppingStrategy = Literal["first_exhausted", "all_exhausted"]
 
 
@@ -63,6 +68,91 @@ class HubSource(ApiModel):
             " dataset's card names, or the only one.",
         ),
     ] = None
+
+
+class SecretKey(NamedTuple):
+    """A key of a Secret that a pod is given; without an optional one it starts nevertheless."""
+
+    secret: str
+    key: str
+    optional: bool = False
+
+
+class UriSecret(ApiModel):
+    """What opens a server, in a Secret of the job's namespace."""
+
+    name: Annotated[
+        ObjectName,
+        Field(
+            description="Name of the Secret. For s3 its keys are `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if"
+            " there is one, `AWS_SESSION_TOKEN`; for https `token`, which is sent as a bearer token."
+        ),
+    ]
+
+
+class UriSource(ApiModel):
+    """A file on a web server, or a file or folder of an S3 bucket: fetched once per run into the run's folder."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.sha256) || !self.url.endsWith('/')",
+            "sha256 is of one file, and the url names a folder: remove it, or name a file",
+            ".sha256",
+        ),
+        Rule(
+            "self.url.startsWith('s3://') || !self.url.endsWith('/')",
+            "a web server has no folders to list: name a file, such as https://example.com/train.jsonl",
+            ".url",
+        ),
+    )
+
+    url: Annotated[
+        str,
+        Field(
+            min_length=10,
+            max_length=2048,
+            description="`https://…` or `s3://<bucket>/<key>`; its ending tells the file type. A key that ends in `/`"
+            " is a folder. The endpoint of an S3 server other than AWS is set by AWS_ENDPOINT_URL in podTemplate.env,"
+            " the region by AWS_REGION.",
+            json_schema_extra=cel(
+                Rule(
+                    "self.matches('^(https://[^/@?#[:space:]]+/[^#[:space:]]+|s3://[a-z0-9][-a-z0-9.]{1,61}[a-z0-9]/.+)$')",
+                    "must be https://<host>/<path> or s3://<bucket>/<key>, without user or password",
+                )
+            ),
+        ),
+    ]
+    sha256: Annotated[
+        str | None,
+        Field(
+            min_length=64,
+            max_length=64,
+            description="The file must have this SHA-256 digest, in hexadecimal. Absent: whatever the server gives.",
+            json_schema_extra=cel(Rule("self.matches('^[0-9a-f]{64}$')", "must be 64 digits 0-9, a-f")),
+        ),
+    ] = None
+    max_bytes: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1 << 50,
+            description="Fetch at most this many bytes; more end the job before they fill the volume.",
+        ),
+    ] = 100 * 2**30
+    secret_ref: Annotated[
+        UriSecret | None, Field(description="What opens the server. Absent: nothing is shown to it.")
+    ] = None
+
+    @property
+    def secret_keys(self) -> tuple[SecretKey, ...]:
+        """The keys of the Secret that a pod is given."""
+        if self.secret_ref is None:
+            return ()
+        name = self.secret_ref.name
+        if self.url.startswith("https://"):
+            return (SecretKey(name, TOKEN),)
+        keys = ((ACCESS_KEY_ID, False), (SECRET_ACCESS_KEY, False), (SESSION_TOKEN, True))
+        return tuple(SecretKey(name, key, optional=optional) for key, optional in keys)
 
 
 class Columns(ApiModel):
@@ -140,7 +230,8 @@ class Dataset(ApiModel):
             "hub",
             "claim",
             "configMap",
-            remedy="a dataset of the Hub, a file on a PersistentVolumeClaim or a key of a ConfigMap",
+            "uri",
+            remedy="a dataset of the Hub, a file on a PersistentVolumeClaim, a key of a ConfigMap, or a URL",
         ),
         Rule(
             "(has(self.promptTemplate) || has(self.promptFunction))"
@@ -171,8 +262,8 @@ class Dataset(ApiModel):
             ".columns",
         ),
         Rule(
-            "!has(self.split) || has(self.claim) || has(self.hub)",
-            "a split is chosen among the files of a Hub dataset or of a folder on a claim: remove split",
+            "!has(self.split) || has(self.claim) || has(self.hub) || (has(self.uri) && self.uri.url.endsWith('/'))",
+            "a split is chosen among the files of a Hub dataset or of a folder: remove split",
             ".split",
         ),
     )
@@ -180,6 +271,7 @@ class Dataset(ApiModel):
     hub: Annotated[HubSource | None, Field(description="A dataset of the Hugging Face Hub.")] = None
     claim: Annotated[ClaimSource | None, Field(description="A file or folder on a PersistentVolumeClaim.")] = None
     config_map: Annotated[ConfigMapSource | None, Field(description="One key of a ConfigMap, for small data.")] = None
+    uri: Annotated[UriSource | None, Field(description="A file on a web server, or in an S3 bucket.")] = None
     split: Annotated[
         str | None,
         Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api import labels, pod
@@ -58,6 +59,7 @@ def _common(run: FrozenRun, device: dict[str, str], number: int) -> dict[str, di
     for variable in (template.env if template else None) or ():
         variables[variable.name] = variable.to_wire()
     variables |= _hub(run)
+    variables |= _secrets(run)
     _add(variables, {"HOME": pod.HOME_DIRECTORY, "TMPDIR": pod.TEMPORARY_DIRECTORY})
     _add(variables, {pod.ENV_ATTEMPT: str(number)})
     return variables
@@ -71,6 +73,17 @@ def _hub(run: FrozenRun) -> dict[str, dict[str, Any]]:
     if model.token_secret_ref is not None:
         secret = {"secretKeyRef": model.token_secret_ref.to_wire()}
         variables["HF_TOKEN"] = {"name": "HF_TOKEN", "valueFrom": secret}
+    return variables
+
+
+def _secrets(run: FrozenRun) -> dict[str, dict[str, Any]]:
+    """Return the keys of Secrets that open the servers of datasets."""
+    variables: dict[str, dict[str, Any]] = {}
+    for dataset in itertools.chain.from_iterable(run.spec.all_datasets.values()):
+        for secret, key, optional in dataset.uri.secret_keys if dataset.uri else ():
+            reference = {"name": secret, "key": key, **({"optional": True} if optional else {})}
+            name = pod.secret_variable(secret, key)
+            variables[name] = {"name": name, "valueFrom": {"secretKeyRef": reference}}
     return variables
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import scenario
 
+from tunesmith_api import pod
 from tunesmith_api.run import FrozenRun
 from tunesmith_operator.accelerators.quantities import whole_cores
 from tunesmith_operator.desired import run_config
@@ -110,6 +111,24 @@ def test_the_token_reaches_the_pods_as_a_reference_alone() -> None:
     )
     (token,) = (variable for variable in container(run)["env"] if variable["name"] == "HF_TOKEN")
     assert token == {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}
+
+
+def test_keys_of_servers_reach_the_pods_as_references_alone() -> None:
+    bucket = {"uri": {"url": "s3://data/a.jsonl", "secretRef": {"name": "bucket"}}}
+    web = {"uri": {"url": "https://example.com/b.jsonl", "secretRef": {"name": "web"}}}
+    run = frozen(datasets=[bucket, {"uri": {"url": "s3://public/c.jsonl"}}], evaluation={"datasets": [web, bucket]})
+    found = {
+        variable["name"]: variable["valueFrom"]["secretKeyRef"]
+        for variable in container(run)["env"]
+        if variable["name"].startswith("TUNESMITH_SECRET_")
+    }
+    assert list(found.values()) == [
+        {"name": "bucket", "key": "AWS_ACCESS_KEY_ID"},
+        {"name": "bucket", "key": "AWS_SECRET_ACCESS_KEY"},
+        {"name": "bucket", "key": "AWS_SESSION_TOKEN", "optional": True},
+        {"name": "web", "key": "token"},
+    ]
+    assert pod.secret_variable("web", "token") in found
 
 
 def test_code_is_mounted_where_the_trainer_looks_for_it() -> None:

@@ -13,6 +13,7 @@ from tunesmith_api.v1alpha1.jobs import FineTuneJobSpec
 from tunesmith_trainer.data.corpus import Corpora, open_corpora
 from tunesmith_trainer.data.layout import Format
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "hub"))
 
 from hub_server import HubServer

@@ -151,8 +151,8 @@ def test_a_hub_that_is_not_well(hub: Any, open_rows: Any, published: str) -> Non
         (["a.csv", "b.csv"], None, "test", None),
         (["train.csv", "test.csv"], None, "train", ["train.csv"]),
         (["en/train.csv", "de/train.csv"], "de", "train", ["de/train.csv"]),
-        (["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "dataset_infos.json"], None, "train",
-         ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"]),
+        (["data/train-0-of-2.parquet", "data/train-1-of-2.parquet", "dataset_infos.json"], None, "train",
+         ["data/train-0-of-2.parquet", "data/train-1-of-2.parquet"]),
         (["README.md"], None, "train", None),
     ],
 )  # fmt: skip

@@ -15,6 +15,7 @@ from tunesmith_trainer.data.mixing import Mixing
 from tunesmith_trainer.data.readers import read_file
 from tunesmith_trainer.data.rows import Row, is_chat, make_row
 from tunesmith_trainer.data.sources import Mounts, SourceFile, digest_of, source_files
+from tunesmith_trainer.data.uris import uri_files
 from tunesmith_trainer.errors import DataError
 
 if TYPE_CHECKING:
@@ -229,10 +230,12 @@ def _open_all(
     sources = []
     for place, dataset in enumerate(datasets):
         own = f"{field}[{place}]"
-        if dataset.hub is None:
-            files = source_files(dataset, mounts)
-        else:
+        if dataset.hub is not None:
             files = hub_files(dataset.hub, dataset.split, field=own, token=token, mounts=mounts)
+        elif dataset.uri is not None:
+            files = uri_files(dataset.uri, dataset.split, field=own, mounts=mounts)
+        else:
+            files = source_files(dataset, mounts)
         first = next(_raw_rows(files))
         layout = find_layout(dataset, first, accepted, field=own, mounts=mounts)
         chat = is_chat(make_row(first, layout))

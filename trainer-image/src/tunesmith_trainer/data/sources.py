@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tunesmith_api.v1alpha1.datasets import ClaimSource, Dataset
+    from tunesmith_api.v1alpha1.datasets import Dataset
 
 _TEXTUAL = (".txt", ".json", ".jsonl", ".csv", ".tsv")
 _BINARY = (".parquet", ".arrow")
@@ -80,10 +80,12 @@ def source_files(dataset: Dataset, mounts: Mounts) -> tuple[SourceFile, ...]:
         DataError: Nothing readable is at the place that the dataset names.
     """
     if dataset.claim is not None:
-        return _claim_files(dataset.claim, dataset.split, mounts)
+        claim = dataset.claim
+        root = mounts.claim_path(claim.name, claim.path)
+        return files_at(root, dataset.split, claim.path, f" of claim {claim.name}")
     if dataset.config_map is not None:
         return (configmap_file(dataset.config_map.name, dataset.config_map.key, mounts),)
-    raise DataError("a dataset names no source; set hub, claim or configMap")
+    raise DataError("a dataset names no source; set hub, claim, configMap or uri")
 
 
 def configmap_file(name: str, key: str, mounts: Mounts) -> SourceFile:
@@ -98,13 +100,23 @@ def configmap_file(name: str, key: str, mounts: Mounts) -> SourceFile:
     return file
 
 
-def _claim_files(source: ClaimSource, split: str | None, mounts: Mounts) -> tuple[SourceFile, ...]:
-    root = mounts.claim_path(source.name, source.path)
-    name = f"file {source.path} of claim {source.name}"
+def files_at(root: Path, split: str | None, path: str, owner: str = "") -> tuple[SourceFile, ...]:
+    """Return the file at a path, or the files of the folder there.
+
+    Args:
+        root: Where it is found.
+        split: The split to read of a folder.
+        path: What the user calls it.
+        owner: What it is part of, such as ` of claim data`, for messages.
+
+    Raises:
+        DataError: Nothing readable is there.
+    """
     if root.is_dir():
-        return _folder_files(source, split, root)
+        return _folder_files(root, split, path, owner)
+    name = f"file {path}{owner}"
     if not root.is_file():
-        raise DataError(f"{name} does not exist; correct the dataset's path or put the file on the claim")
+        raise DataError(f"{name} does not exist; correct the dataset's path or put the file there")
     if split is not None:
         raise DataError(f"{name} is one file, and splits are told by the files of a folder; remove split")
     file = SourceFile(name, root)
@@ -113,28 +125,24 @@ def _claim_files(source: ClaimSource, split: str | None, mounts: Mounts) -> tupl
     return (file,)
 
 
-def _folder_files(source: ClaimSource, split: str | None, root: Path) -> tuple[SourceFile, ...]:
+def _folder_files(root: Path, split: str | None, path: str, owner: str) -> tuple[SourceFile, ...]:
     """Return the files right in a folder; with a split those of it, in subfolders too."""
-    where = f"of claim {source.name}"
-    paths = sorted(path for path in (root.iterdir() if split is None else root.rglob("*")) if path.is_file())
-    data = {
-        path.relative_to(root): SourceFile(f"file {source.path}/{path.relative_to(root)} {where}", path)
-        for path in paths
-        if path.name not in METADATA
-    }
-    data = {path: file for path, file in data.items() if file.kind}
+    folder = f"folder {path}{owner}"
+    found = sorted(each for each in (root.iterdir() if split is None else root.rglob("*")) if each.is_file())
+    inside = [each.relative_to(root) for each in found if each.name not in METADATA]
+    files = {each: SourceFile(f"file {path.rstrip('/')}/{each}{owner}", root / each) for each in inside}
+    data = {each: file for each, file in files.items() if file.kind}
     if not data:
         raise DataError(
-            f"folder {source.path} {where} holds no data file ({_ENDINGS}); put the files directly into it or correct"
-            " the dataset's path"
+            f"{folder} holds no data file ({_ENDINGS}); put the files directly into it or correct the dataset's path"
         )
     if split is not None:
-        return _files_of_split(data, split, f"folder {source.path} {where}")
-    found = set().union(*map(splits_of, data))
-    if len(found) > 1:
+        return _files_of_split(data, split, folder)
+    splits = set().union(*map(splits_of, data))
+    if len(splits) > 1:
         raise DataError(
-            f"folder {source.path} {where} holds the splits {', '.join(sorted(found))}, and all of it would be read as"
-            " one; name one of them in the dataset's split"
+            f"{folder} holds the splits {', '.join(sorted(splits))}, and all of it would be read as one; name one of"
+            " them in the dataset's split"
         )
     return tuple(data.values())
 
@@ -160,7 +168,7 @@ def digest_of(parts: Iterable[tuple[Dataset, tuple[SourceFile, ...]]], *more: st
     digest = hashlib.sha256()
     for dataset, files in parts:
         # Where the bytes lie does not matter, only how they are read: moved data is the same data.
-        digest.update(dataset.model_dump_json(exclude={"hub", "claim", "config_map"}).encode())
+        digest.update(dataset.model_dump_json(exclude={"hub", "claim", "config_map", "uri"}).encode())
         for file in files:
             digest.update(f"\n{file.kind}{file.compression} {file_digest(file.path)}".encode())
     digest.update("\n".join(more).encode())
