@@ -26,7 +26,8 @@ else:
     raise SystemExit("Tunesmith is here")
 for folder in sys.argv[1:]:
     model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
-    ids = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)("Paragraph 7 tells", return_tensors="pt").input_ids
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    ids = tokenizer("Paragraph 7 tells", return_tensors="pt").input_ids
     with torch.no_grad():
         logits, words = model(ids).logits[0, -1].tolist(), model.generate(ids, max_new_tokens=4).tolist()
     print(json.dumps([type(model).__name__, logits, words]))

@@ -103,7 +103,7 @@ def test_a_frozen_base_is_held_in_its_precision(shapes: Any, load: Any) -> None:
     lora = replace(load, adapted=True)
     assert estimate(adapter, lora).weights == 2 * whole.parameters + 4 * adapter.trained
     four_bits = estimate(adapter, replace(lora, quantized_bits=4)).weights / GIB
-    assert 3.9 < four_bits < 4.2, "3.7 GiB of 4-bit weights with their scales, embeddings and head"
+    assert 3.8 < four_bits < 4.0, "3.4 GiB of 4-bit weights with their scales, half a GiB of embeddings and head"
     eight_bits = estimate(adapter, replace(lora, quantized_bits=8)).weights / GIB
     assert 6.4 < eight_bits < 6.8
 
@@ -134,10 +134,13 @@ def test_what_takes_more_and_less(shapes: Any, load: Any) -> None:
 
     whole, adapter = shapes
     base = estimate(whole, load)
-    assert estimate(whole, replace(load, batch_size=4)).activations * 2 == base.activations
-    assert estimate(whole, replace(load, max_length=1024)).activations * 2 == base.activations
+    adapted = replace(load, adapted=True)
+    halves = (replace(adapted, batch_size=4), replace(adapted, max_length=1024))
+    rows, length = (estimate(adapter, half).activations / estimate(adapter, adapted).activations for half in halves)
+    assert rows == 0.5
+    assert 0.45 < length < 0.5, "masks grow with the square of it"
     assert estimate(whole, replace(load, gradient_checkpointing=True)).activations < base.activations / 8
-    assert estimate(whole, replace(load, sequences=2)).activations == base.activations * 2
+    assert estimate(adapter, replace(adapted, sequences=2)).activations == 2 * estimate(adapter, adapted).activations
     assert estimate(whole, replace(load, processes=2)).gradients == base.gradients * 2
     assert estimate(whole, replace(load, reference="model")).reference == base.weights
     lora = replace(load, adapted=True, reference="adapter")

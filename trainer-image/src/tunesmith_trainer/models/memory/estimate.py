@@ -39,6 +39,7 @@ _MOMENTUM = 4.0
 # The head scores at most these many tokens and words at a time (TRL's fused head), or all on a CPU up to a limit.
 _TILE_TOKENS, _TILE_WORDS = 4096, 32768
 _TILE_COPIES = {"cpu": 3, "cuda": 1}  # in steps of torch, or in one kernel
+_SCORES = 3  # attention weights before and after dropout, and what was dropped
 _RUNTIME = {"cpu": 600 << 20, "cuda": 1 << 30}  # interpreter and libraries; the device's context and workspaces
 
 
@@ -121,17 +122,20 @@ def _optimizer(shape: ModelShape, load: Workload) -> int:
 
 def _activations(shape: ModelShape, load: Workload) -> int:
     """Return the bytes kept of all layers, or of one layer and the inputs of all."""
-    stream = _BYTES[load.dtype] if load.adapted else _MASTER
-    per_token = shape.widths * _BYTES[load.dtype] + shape.norms * _MASTER
-    scores = 0
+    size, half = _BYTES[load.dtype], load.dtype != "float32"
+    # Norms compute in float32: in half precision they keep what they have normalised, too.
+    layers = shape.widths * size + shape.norms * _MASTER * (2 if half else 1)
+    # Rows with padding have a mask, of which each layer's kernel keeps a copy as numbers.
+    layers += shape.layers * load.max_length * size
     if load.device == "cpu" and shape.drops_attention:
-        scores = 2 * shape.score_heads * load.max_length * _MASTER
-    layers = per_token + scores
+        layers += _SCORES * shape.score_heads * load.max_length * _MASTER
+    casts = shape.linear * size if half and not load.adapted else 0  # trained weights in the precision computed in
     if load.gradient_checkpointing:
+        stream = size if load.adapted else _MASTER
         layers = layers // shape.layers + shape.layers * shape.hidden_size * stream
-    # Rows with padding have a mask, one for all layers; a bias on scores is of its shape for each head.
-    mask = load.max_length * (1 + shape.bias_heads * _BYTES[load.dtype])
-    return (layers + mask) * load.tokens
+        casts //= shape.layers
+    bias = shape.bias_heads * load.max_length * size  # one for all layers
+    return (layers + bias) * load.tokens + casts
 
 
 def _head(shape: ModelShape, load: Workload) -> int:
