@@ -5,14 +5,16 @@ PYTHON = python3
 BUILD = .build
 VENV = $(BUILD)/venv
 TRAINER_VENV = $(BUILD)/venv-trainer
+RIVAL_VENV = $(BUILD)/venv-rival
 BIN = $(VENV)/bin
 UV = $(BUILD)/bootstrap/bin/python tests/uv.py
 CLUSTER_TOOL = $(PYTHON) tests/cluster
 HELM = $(BUILD)/cluster/bin/helm
 # Folders of tests that import modules of their own, each judged by itself (after a colon: whose modules it uses too).
-SUITES = tests/bench tests/chart tests/cluster tests/e2e:examples/demo examples/demo tests/golden tests/unit/api \
+SUITES = tests/bench tests/chart tests/cluster tests/e2e:examples/demo examples/demo tests/golden tests/hub tests/unit/api \
     tests/unit/operator/core:tests/golden tests/unit/operator/infra tests/unit/trainer/architectures \
-    tests/unit/trainer/data tests/unit/trainer/lifecycle tests/unit/trainer/methods tests/unit/trainer/models
+    tests/unit/trainer/data:tests/hub tests/unit/trainer/lifecycle tests/unit/trainer/methods \
+    tests/unit/trainer/models:tests/hub tests/unit/trainer/preparation
 PROJECTS = crds/pyproject.toml operator/pyproject.toml trainer-image/pyproject.toml
 
 help: ## Show this page
@@ -34,6 +36,8 @@ test: setup setup-trainer ## All tests: the fast ones, then end to end on a loca
 setup: $(VENV)/.ready ## Make the environment of operator, tests and tools
 
 setup-trainer: $(TRAINER_VENV)/.ready ## Make the trainer's environment (torch and TRL, about 5 GB)
+
+setup-rival: $(RIVAL_VENV)/.ready
 
 test-fast: setup setup-trainer $(HELM) ## The tests that need no cluster, in under two minutes
 	@failed=""; \
@@ -104,8 +108,11 @@ images: cluster-up ## Build the operator's and the trainer's image and push them
 bench-control-plane: setup cluster-up ## Measure the operator with thousands of jobs on the real API server
 	$(BIN)/python tests/bench/control_plane.py
 
+bench-trainer: setup-trainer setup-rival ## Measure the trainer against plain TRL and LLaMA-Factory
+	$(TRAINER_VENV)/bin/python tests/bench/trainer.py $(BENCH)
+
 .PHONY: help demo test setup setup-trainer test-fast test-slow lint format generate lock clean \
-    cluster-up cluster-down kubeconfig images bench-control-plane
+    cluster-up cluster-down kubeconfig images bench-control-plane bench-trainer setup-rival
 
 # ---- tools ----
 
@@ -139,4 +146,10 @@ $(TRAINER_VENV)/.ready: $(BUILD)/bootstrap/.ready trainer-image/requirements.txt
 	@test -x $(TRAINER_VENV)/bin/python || $(UV) venv --quiet --clear --python $(PYTHON) $(TRAINER_VENV)
 	$(UV) pip sync --python $(TRAINER_VENV) --require-hashes trainer-image/requirements.txt trainer-image/requirements-test.txt
 	$(UV) pip install --python $(TRAINER_VENV) --no-deps --no-build-isolation --offline --editable crds --editable trainer-image
+	@touch $@
+
+$(RIVAL_VENV)/.ready: $(BUILD)/bootstrap/.ready tests/requirements-rival.txt
+	@echo "==> LLaMA-Factory, in $(RIVAL_VENV): about 6 GB"
+	@test -x $(RIVAL_VENV)/bin/python || $(UV) venv --quiet --clear --python $(PYTHON) $(RIVAL_VENV)
+	$(UV) pip sync --python $(RIVAL_VENV) --require-hashes tests/requirements-rival.txt
 	@touch $@

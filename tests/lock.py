@@ -86,6 +86,7 @@ FILES = (
     Requirements(
         "trainer-image/requirements-test.txt", group="trainer-test", constraint="trainer-image/requirements.txt"
     ),
+    Requirements("tests/requirements-rival.txt", group="rival"),
 )
 
 

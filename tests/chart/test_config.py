@@ -34,6 +34,7 @@ def test_the_default_configuration_ships_two_profiles(read: Callable[[Object], S
     assert settings.accelerators["cuda"].tolerations[0].key == "nvidia.com/gpu"
     assert settings.lease_name == "tunesmith"
     assert settings.watch_namespaces == ()
+    assert not settings.policy.remote_code
 
 
 def test_one_field_of_a_shipped_profile_can_be_set_alone(read: Callable[[Object], Settings]) -> None:
@@ -62,8 +63,12 @@ def test_settings_are_passed_on(read: Callable[[Object], Settings]) -> None:
     assert settings.watch_namespaces == ("a", "b")
 
 
+def test_a_policy_is_passed_on(read: Callable[[Object], Settings]) -> None:
+    assert read({"policy": {"remoteCode": True}}).policy.remote_code
+
+
 def test_the_schema_knows_exactly_the_settings_that_the_chart_does_not_set_itself(chart: Path) -> None:
     schema = json.loads((chart / "values.schema.json").read_text(encoding="utf-8"))
     fields = {field.alias for field in Settings.model_fields.values()}
-    fixed = {"accelerators", "watchNamespaces", "leaseName", "httpPort"}
+    fixed = {"accelerators", "policy", "watchNamespaces", "leaseName", "httpPort"}
     assert set(schema["$defs"]["settings"]["properties"]) == fields - fixed

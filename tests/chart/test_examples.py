@@ -10,7 +10,7 @@ import yaml
 
 from tunesmith_api.naming import job_class
 from tunesmith_api.run import FrozenRun
-from tunesmith_api.v1alpha1.status import OutputRecord, VolumePath
+from tunesmith_api.v1alpha1.status import BaseRecord, OutputRecord
 from tunesmith_operator.desired.child import child
 from tunesmith_operator.desired.freeze import Ingredients, freeze
 from tunesmith_operator.inputs import JobKey
@@ -42,7 +42,7 @@ def frozen(
         latest_path="finetunejobs/earlier/output",
         digest=f"sha256:{'0' * 64}",
         size_bytes=1,
-        base_model=VolumePath(claim="base", path="model"),
+        base_model=BaseRecord(claim="base", path="model"),
         load="",
     )
 

@@ -14,6 +14,7 @@ USED = {
     ("tunesmith.dev", "alignmentjobs/status"): {"patch"},
     ("tunesmith.dev", "finetunejobs/status"): {"patch"},
     ("kubeflow.org", "pytorchjobs"): {"create", "delete", "get", "list", "watch"},
+    ("batch", "jobs"): {"create", "delete", "get"},
     ("", "pods"): {"get", "list", "watch"},
     ("", "configmaps"): {"create", "get"},
     ("", "persistentvolumeclaims"): {"create", "get"},

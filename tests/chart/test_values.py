@@ -35,6 +35,7 @@ def test_every_case_of_values_lints_and_renders(case: str, helm: str, chart: Pat
         ({"accelerators": {"cpu": {"imagePullPolcy": "Never"}}}, "imagePullPolcy"),
         ({"accelerators": {"tpu": {"device": "tpu", "image": "trainer:1"}}}, "device"),
         ({"accelerators": {"mine": {"device": "cpu"}}}, "image"),
+        ({"accelerators": {"cuda": {"deviceMemory": "80 GB"}}}, "deviceMemory"),
         ({"accelerators": {"Not_A_Name": {"device": "cpu", "image": "trainer:1"}}}, "Not_A_Name"),
         ({"podSecurityContext": {"runAsUser": 0}}, "runAsUser"),
         ({"podSecurityContext": {"runAsNonRoot": False}}, "runAsNonRoot"),

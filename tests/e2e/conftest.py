@@ -94,7 +94,7 @@ def _make_namespace(environment: dict[str, str], prefix: str) -> Kubectl:
 def _diagnose(space: Kubectl, operator: Kubectl) -> None:
     for arguments in (
         ("get", "finetunejobs,alignmentjobs", "--output", "yaml"),
-        ("get", "pytorchjobs,pods,persistentvolumeclaims", "--output", "wide"),
+        ("get", "pytorchjobs,jobs.batch,pods,persistentvolumeclaims", "--output", "wide"),
         ("get", "events", "--sort-by", ".lastTimestamp"),
         ("logs", "--selector", "tunesmith.dev/job-name", "--tail", "60", "--prefix"),
     ):

@@ -123,7 +123,7 @@ class Watched:
         selector = f"tunesmith.dev/job-name={self.name}"
         return [
             f"{each['kind']}/{each['metadata']['name']}"
-            for kind in ("pytorchjobs", "pods", "configmaps")
+            for kind in ("pytorchjobs", "jobs.batch", "pods", "configmaps")
             for each in self.kubectl.list(kind, selector)
         ]
 

@@ -12,14 +12,16 @@ from typing import Any
 import yaml
 
 from tunesmith_api import labels
-from tunesmith_api.naming import attempt_name, job_class
+from tunesmith_api.naming import attempt_name, job_class, preparation_name
 from tunesmith_api.profile import AcceleratorProfile
 from tunesmith_api.progress import Progress
 from tunesmith_api.run import FrozenRun
 from tunesmith_operator.desired import dependencies, run_config
 from tunesmith_operator.desired.child import child as desired_child
 from tunesmith_operator.desired.freeze import Ingredients, freeze
+from tunesmith_operator.desired.preparation import preparation as desired_preparation
 from tunesmith_operator.inputs import ChildError, Create, Decision, Inputs, JobKey, ProgressSample, Termination
+from tunesmith_operator.permissions import Permissions
 
 Object = dict[str, Any]
 
@@ -54,16 +56,19 @@ def inputs(case: Mapping[str, Any]) -> Inputs:
     key = _key(job)
     jobs = {_key(other): whole_job(other) for other in case.get("jobs", [])}
     run = _frozen(case, key, job, jobs)
-    child = case.get("child")
+    child, preparation = case.get("child"), case.get("preparation")
     return Inputs(
         now=moment(case["now"]),
         operator_version=case.get("operatorVersion", VERSION),
         profiles=profiles(case.get("profiles", PROFILES)),
+        permissions=Permissions.model_validate(case.get("permissions", {})),
         key=key,
         job=job,
         run_config=_run_config(case, run),
         child=_child(run, child) if run is not None and child is not None else None,
         pods=tuple(pod(key, entry) for entry in case.get("pods", [])),
+        preparation=_preparation(run, preparation) if run is not None and preparation is not None else None,
+        preparation_pods=tuple(pod(key, {"preparation": 1, **entry}) for entry in case.get("preparationPods", [])),
         terminations={uid: _termination(entry) for uid, entry in case.get("terminations", {}).items()},
         claims={name: {"status": {"phase": phase}} for name, phase in case.get("claims", {}).items()},
         config_maps={name: frozenset(keys) for name, keys in case.get("configMaps", {}).items()},
@@ -98,25 +103,23 @@ def whole_job(job: Mapping[str, Any]) -> Object:
 
 
 def pod(key: JobKey, entry: Mapping[str, Any]) -> Object:
-    """Return a pod from a short description: `index`, `uid`, `owner`, then what its status says."""
-    index = entry.get("index", 0)
-    child = attempt_name(key.kind, key.name, entry.get("attempt", 1))
+    """Return a pod from a short description: `index`, `uid`, `owner`, then what its status says.
+
+    `preparation` makes it the pod of the preparation of that number.
+    """
     metadata = {
-        "name": f"{child}-worker-{index}",
         "namespace": key.namespace,
         "uid": entry["uid"],
         "creationTimestamp": entry.get("created", "2026-01-31T12:00:01Z"),
-        "labels": {labels.PYTORCHJOB_NAME: child, labels.REPLICA_INDEX: str(index)},
-        "ownerReferences": [
-            {"kind": "PyTorchJob", "name": child, "uid": entry.get("owner", "child-1"), "controller": True}
-        ],
+        **(_of_preparation(key, entry) if "preparation" in entry else _of_attempt(key, entry)),
     }
     if "deleted" in entry:
         metadata |= {"deletionTimestamp": entry["deleted"], "deletionGracePeriodSeconds": 60}
     state = _container_state(entry)
     status: Object = {"phase": entry.get("phase", _phase(entry)), "podIP": entry.get("ip", ""), "conditions": []}
     if state:
-        status["containerStatuses"] = [{"name": "pytorch", "image": "registry.example/trainer-cpu", "state": state}]
+        name = "prepare" if "preparation" in entry else "pytorch"
+        status["containerStatuses"] = [{"name": name, "image": "registry.example/trainer-cpu", "state": state}]
     if "scheduled" in entry:
         scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": entry["scheduled"]}
         status["conditions"].append(scheduled)
@@ -125,6 +128,23 @@ def pod(key: JobKey, entry: Mapping[str, Any]) -> Object:
     status["conditions"] += entry.get("conditions", [])
     status |= {field: entry[field] for field in ("reason", "message") if field in entry}
     return {"kind": "Pod", "metadata": metadata, "spec": {"nodeName": entry.get("node", "")}, "status": status}
+
+
+def _of_attempt(key: JobKey, entry: Mapping[str, Any]) -> Object:
+    index = entry.get("index", 0)
+    child = attempt_name(key.kind, key.name, entry.get("attempt", 1))
+    owner = {"kind": "PyTorchJob", "name": child, "uid": entry.get("owner", "child-1"), "controller": True}
+    return {
+        "name": f"{child}-worker-{index}",
+        "labels": {labels.PYTORCHJOB_NAME: child, labels.REPLICA_INDEX: str(index)},
+        "ownerReferences": [owner],
+    }
+
+
+def _of_preparation(key: JobKey, entry: Mapping[str, Any]) -> Object:
+    job = preparation_name(key.kind, key.name, entry["preparation"])
+    owner = {"kind": "Job", "name": job, "uid": entry.get("owner", "prep-1"), "controller": True}
+    return {"name": f"{job}-x7k2p", "labels": {labels.BATCH_JOB_NAME: job}, "ownerReferences": [owner]}
 
 
 def outcome(fields: Mapping[str, Any], *, attempt: int, uid: str, code: int) -> str:
@@ -195,12 +215,26 @@ def _child(run: FrozenRun, entry: Mapping[str, Any]) -> Object:
     return {**made, "metadata": metadata, "spec": spec, "status": {"conditions": entry.get("conditions", [])}}
 
 
+def _preparation(run: FrozenRun, entry: Mapping[str, Any]) -> Object:
+    made = desired_preparation(run, entry.get("number", 1))
+    metadata = {
+        **made["metadata"],
+        "uid": entry.get("uid", "prep-1"),
+        "creationTimestamp": entry.get("created", "2026-01-31T12:00:00Z"),
+    }
+    if "owners" in entry:
+        metadata["ownerReferences"] = entry["owners"]
+    spec = {**made["spec"], **entry.get("spec", {})}
+    return {**made, "metadata": metadata, "spec": spec, "status": {"conditions": entry.get("conditions", [])}}
+
+
 def _container_state(entry: Mapping[str, Any]) -> Object:
     if "terminated" in entry:
         ended = dict(entry["terminated"])
         told = ended.pop("outcome", None)
         if told is not None:
-            ended["message"] = outcome(told, attempt=entry.get("attempt", 1), uid=entry["uid"], code=ended["exitCode"])
+            number = entry.get("preparation", entry.get("attempt", 1))
+            ended["message"] = outcome(told, attempt=number, uid=entry["uid"], code=ended["exitCode"])
         return {"terminated": {"startedAt": entry.get("started"), **ended}}
     if "waiting" in entry:
         return {"waiting": entry["waiting"]}

@@ -21,6 +21,7 @@ _REQUIREMENTS = (
     "operator/requirements.txt",
     "tests/cluster/requirements-go.txt",
     "tests/requirements-bootstrap.txt",
+    "tests/requirements-rival.txt",
     "tests/requirements.txt",
     "trainer-image/requirements-test.txt",
     "trainer-image/requirements.txt",

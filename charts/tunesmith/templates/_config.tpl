@@ -4,6 +4,7 @@
 {{- toYaml . }}
 {{ end -}}
 leaseName: {{ include "tunesmith.fullname" . }}
+policy: {{ toJson .Values.policy }}
 watchNamespaces: {{ toJson .Values.watchNamespaces }}
 accelerators:
   {{- range $name, $profile := .Values.accelerators }}

@@ -54,6 +54,7 @@ class State(Word):
 
     PENDING = "Pending", "Accepted; nothing exists yet."
     WAITING = "Waiting", "Something outside the job must change: see the message of Ready."
+    PREPARING = "Preparing", "Data and model are checked; no accelerator has been asked for yet."
     STARTING = "Starting", "Pods run; no step has been trained yet."
     RUNNING = "Running", "Steps are being trained."
     RESTARTING = "Restarting", "One attempt ended, the next is about to be made."
@@ -66,6 +67,7 @@ class Reason(Word):
 
     # The job goes forward.
     ACCEPTED = "Accepted", "The operator has seen the job."
+    PREPARING = "Preparing", "The preparation checks data and model before an accelerator is asked for."
     CREATING_PODS = "CreatingPods", "The pods of the attempt are being made."
     STARTING = "Starting", "The pods run; the trainer is loading."
     TRAINING = "Training", "Steps are being trained."
@@ -83,12 +85,15 @@ class Reason(Word):
     POD_CONFIG = "PodConfig", "A pod can not start: something it refers to is missing or wrong."
     TRAINING_OPERATOR_MISSING = "TrainingOperatorMissing", "The cluster does not know PyTorchJob."
     TRAINING_OPERATOR_SILENT = "TrainingOperatorSilent", "The training operator does not act on the PyTorchJob."
+    JOB_CONTROLLER_SILENT = "JobControllerSilent", "The cluster makes no pod for the Job of the preparation."
     CHILD_REFUSED = "ChildRefused", "The API server refuses an object of the job: the message tells why."
     RUN_CONFIG_INVALID = "RunConfigInvalid", "This operator can not read the run's ConfigMap: another version wrote it."
     # It failed for good; `Ready` is False, `Stalled` and `Failed` are True.
     INVALID_SPEC = "InvalidSpec", "The spec can not be carried out: the message tells what to change."
     UNKNOWN_ACCELERATOR = "UnknownAccelerator", "The installation has no accelerator profile of this name."
+    REMOTE_CODE_REFUSED = "RemoteCodeRefused", "The installation's policy does not let models bring code along."
     UNSUPPORTED_DTYPE = "UnsupportedDtype", "The accelerator profile does not allow `model.dtype`."
+    USER_CODE_REFUSED = "UserCodeRefused", "The installation does not let a job bring code along."
     DEPENDENCY_CYCLE = "DependencyCycle", "`model.fromJob` leads back to the job itself."
     RUN_CONFIG_LOST = "RunConfigLost", "The run's ConfigMap was deleted and can not be made again as it was."
     NAME_CONFLICT = "NameConflict", "An object of a name the job needs exists and belongs to somebody else."

@@ -31,6 +31,11 @@ def attempt_name(kind: str, name: str, number: int) -> str:
     return f"{child_prefix(kind, name)}-{number}"
 
 
+def preparation_name(kind: str, name: str, number: int) -> str:
+    """Return the name of the Job of a preparation."""
+    return f"{child_prefix(kind, name)}-prep-{number}"
+
+
 def run_config_name(kind: str, name: str, run_id: str) -> str:
     """Return the name of the ConfigMap that holds a frozen run."""
     return f"{child_prefix(kind, name)}-run-{run_id}"

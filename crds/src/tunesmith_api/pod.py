@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+
 CONTAINER_NAME = "pytorch"  # the training operator requires this name
+PREPARATION_CONTAINER_NAME = "prepare"
 RENDEZVOUS_PORT = 23456
 RENDEZVOUS_PORT_NAME = "pytorchjob-port"
 PROGRESS_PORT = 8080
@@ -23,6 +27,13 @@ TERMINATION_MESSAGE_BYTES = 4096  # the kubelet cuts what is longer
 ENV_ATTEMPT = "TUNESMITH_ATTEMPT"
 ENV_POD_UID = "TUNESMITH_POD_UID"
 ENV_GRACE_SECONDS = "TUNESMITH_GRACE_SECONDS"
+
+
+def secret_variable(secret: str, key: str) -> str:
+    """Return the variable in which a pod finds a key of a Secret; readable, and another one for every key."""
+    text = f"{secret}/{key}"
+    name = re.sub("[^A-Z0-9]", "_", text.upper())
+    return f"TUNESMITH_SECRET_{name}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def claim_path(claim: str, path: str = "") -> str:

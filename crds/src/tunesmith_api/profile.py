@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tunesmith_api.base import ApiModel
+from tunesmith_api.quantity import QuantityError, parse_bytes
 from tunesmith_api.v1alpha1.pod_template import Toleration
 
 if TYPE_CHECKING:
@@ -33,6 +34,13 @@ class AcceleratorProfile(ApiModel):
     resource_name: Annotated[
         str | None, Field(description="Extended resource of one device, such as nvidia.com/gpu. Absent on CPU.")
     ] = None
+    device_memory: Annotated[
+        str | int | None,
+        Field(
+            description="Memory of one device, a quantity such as 80Gi; on CPU of one process. The preparation refuses"
+            " what can not fit into it. Absent: not checked."
+        ),
+    ] = None
     dtypes: Annotated[
         tuple[TrainingDType, ...],
         Field(min_length=1, description="Precisions that may be trained in; the first is the default."),
@@ -46,6 +54,16 @@ class AcceleratorProfile(ApiModel):
     security_context: Annotated[
         dict[str, Any], Field(description="Fields laid over the pods' security context, such as runAsUser or fsGroup.")
     ] = {}
+
+    @field_validator("device_memory")
+    @classmethod
+    def _is_an_amount(cls, value: str | int | None) -> str | int | None:
+        try:
+            if value is not None and parse_bytes(value) <= 0:
+                raise ValueError(f"{value} is no memory: write a quantity such as 80Gi, or leave it out")
+        except QuantityError as error:
+            raise ValueError(str(error)) from error
+        return value
 
     @model_validator(mode="after")
     def _devices_are_countable(self) -> Self:

@@ -8,7 +8,8 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from tunesmith_api.base import ApiModel
-from tunesmith_api.v1alpha1.status import ArtifactKind, Name, Seconds, Step, Uid, VolumePath
+from tunesmith_api.v1alpha1.preparation import PreparationReport
+from tunesmith_api.v1alpha1.status import ArtifactKind, HubModel, Name, Seconds, Step, Uid, VolumePath
 
 Phase = Literal["starting", "loading", "training", "evaluating", "checkpointing", "saving", "finished"]
 MetricName = Annotated[str, Field(min_length=1, max_length=63)]
@@ -55,11 +56,11 @@ class SavedOutput(Report):
     path: Annotated[str, Field(max_length=1024)]
     digest: Annotated[str, Field(max_length=80)]
     size_bytes: Annotated[int, Field(ge=0)]
-    base_model: VolumePath | None = None
+    base_model: VolumePath | HubModel | None = None
 
 
 class Outcome(Report):
-    """The termination message of a trainer container: how the attempt ended, in at most 4,096 bytes."""
+    """The termination message of a trainer container: how attempt or preparation ended, in at most 4,096 bytes."""
 
     attempt: Annotated[int, Field(ge=1)]
     pod_uid: Uid
@@ -75,6 +76,7 @@ class Outcome(Report):
     world_size: Annotated[int | None, Field(ge=1, le=65536)] = None
     seconds: SpentSeconds = SpentSeconds()
     output: SavedOutput | None = None
+    preparation: PreparationReport | None = None
 
 
 __all__ = ["MAX_PROGRESS_BYTES", "Name", "Outcome", "Phase", "Progress", "Report", "SavedOutput", "SpentSeconds"]

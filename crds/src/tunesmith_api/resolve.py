@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from tunesmith_api.naming import default_claim_name, default_output_path
-from tunesmith_api.v1alpha1.architecture import DEFAULT_ROPE_THETA
-from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec, FineTuneJobSpec
+from tunesmith_api.v1alpha1.architecture import DEFAULT_ROPE_THETA, TrainedTokenizer
+from tunesmith_api.v1alpha1.jobs import DEFAULT_RUN_ID, AlignmentJobSpec, FineTuneJobSpec
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import Tokenizer
 
 if TYPE_CHECKING:
     from tunesmith_api.profile import AcceleratorProfile
     from tunesmith_api.v1alpha1.architecture import Architecture
+    from tunesmith_api.v1alpha1.compute import ClaimTemplate
     from tunesmith_api.v1alpha1.jobs import JobSpec
     from tunesmith_api.v1alpha1.training import Training
 
 AnySpec = TypeVar("AnySpec", FineTuneJobSpec, AlignmentJobSpec)
 
 DEFAULT_EPOCHS = 3.0
+DEFAULT_REVISION = "main"
 _LEARNING_RATE = {  # method -> (full weights, adapter)
     "pretrain": (5e-4, 5e-4),
     "sft": (2e-5, 2e-4),
@@ -44,6 +46,8 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
             "training": _training(spec, spec.method, trains_adapter=trains_adapter),
             "output": _output(kind, name, spec),
             "model": _model(spec, profile),
+            "prepare": _prepare(spec, profile),
+            "reporting": _reporting(name, spec),
         }
     )
 
@@ -62,14 +66,23 @@ def _training(spec: JobSpec, method: str, *, trains_adapter: bool) -> Training:
 
 def _output(kind: str, name: str, spec: JobSpec) -> object:
     output = spec.output
-    modes = output.claim_template.access_modes or ("ReadWriteMany" if spec.num_nodes > 1 else "ReadWriteOnce",)
     return output.model_copy(
         update={
             "claim_name": output.claim_name or default_claim_name(kind, name),
             "path": output.path or default_output_path(kind, name),
-            "claim_template": output.claim_template.model_copy(update={"access_modes": modes}),
+            "claim_template": _claim_template(output.claim_template, spec),
         }
     )
+
+
+def _reporting(name: str, spec: JobSpec) -> object:
+    default = name if spec.run_id == DEFAULT_RUN_ID else f"{name}-{spec.run_id}"
+    return spec.reporting.model_copy(update={"run_name": spec.reporting.run_name or default})
+
+
+def _claim_template(template: ClaimTemplate, spec: JobSpec) -> ClaimTemplate:
+    modes = template.access_modes or ("ReadWriteMany" if spec.num_nodes > 1 else "ReadWriteOnce",)
+    return template.model_copy(update={"access_modes": modes})
 
 
 def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:
@@ -77,9 +90,17 @@ def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:
     updates: dict[str, object] = {}
     if model.dtype == "auto":
         updates["dtype"] = profile.dtypes[0]
+    if model.name is not None and model.revision is None:
+        updates["revision"] = DEFAULT_REVISION
+    if model.cache is not None:
+        template = _claim_template(model.cache.claim_template, spec)
+        updates["cache"] = model.cache.model_copy(update={"claim_template": template})
     if model.architecture is not None:
         updates["architecture"] = _architecture(model.architecture)
-        updates["tokenizer"] = model.tokenizer or Tokenizer()
+        updates["tokenizer"] = model.tokenizer or Tokenizer(train=TrainedTokenizer())
+    if model.tokenizer is not None and model.tokenizer.name is not None:
+        revision = model.tokenizer.revision or DEFAULT_REVISION
+        updates["tokenizer"] = model.tokenizer.model_copy(update={"revision": revision})
     return model.model_copy(update=updates)
 
 
@@ -94,3 +115,9 @@ def _architecture(architecture: Architecture) -> Architecture:
         original = max(16, round(architecture.max_position_embeddings / yarn.factor))
         updates["yarn"] = yarn.model_copy(update={"original_max_position_embeddings": original})
     return architecture.model_copy(update=updates)
+
+
+def _prepare(spec: JobSpec, profile: AcceleratorProfile) -> object:
+    if spec.prepare.mode != "auto":
+        return spec.prepare
+    return spec.prepare.model_copy(update={"mode": "never" if profile.device == "cpu" else "always"})

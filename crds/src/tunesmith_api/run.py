@@ -10,7 +10,7 @@ from tunesmith_api.base import ApiModel
 from tunesmith_api.profile import AcceleratorProfile
 from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec, FineTuneJobSpec
 from tunesmith_api.v1alpha1.model import FromAdapter, JobKind
-from tunesmith_api.v1alpha1.status import VolumePath
+from tunesmith_api.v1alpha1.status import HubModel, VolumePath
 
 Spec = Annotated[FineTuneJobSpec | AlignmentJobSpec, Field(discriminator="method")]
 
@@ -18,7 +18,7 @@ Spec = Annotated[FineTuneJobSpec | AlignmentJobSpec, Field(discriminator="method
 class ResolvedModel(ApiModel):
     """Where the weights are. All absent: the spec's architecture, with random weights."""
 
-    base: Annotated[VolumePath | None, Field(description="The model folder.")] = None
+    base: Annotated[VolumePath | HubModel | None, Field(description="The model: a folder, or one of the Hub.")] = None
     adapter: Annotated[VolumePath | None, Field(description="An adapter that an earlier job trained on `base`.")] = None
     from_adapter: Annotated[FromAdapter | None, Field(description="What to do with that adapter.")] = None
     digest: Annotated[str | None, Field(description="Digest of the earlier job's output, checked before training.")] = (
@@ -50,6 +50,12 @@ class FrozenRun(ApiModel):
         if claim is None or path is None:
             raise ValueError("spec.output of a frozen run must name its claim and path")
         return VolumePath(claim=claim, path=path)
+
+    @property
+    def uses_hub(self) -> bool:
+        """Whether something of the run comes from the Hugging Face Hub."""
+        tokenizer = self.spec.model.tokenizer
+        return isinstance(self.model.base, HubModel) or (tokenizer is not None and tokenizer.name is not None)
 
     @property
     def directory(self) -> str:

@@ -99,6 +99,7 @@ class App:
     def _make_reconciler(self, client: KubeClient, listener: Listener) -> Reconciler:
         view = View(
             profiles=self._settings.accelerators,
+            permissions=self._settings.policy,
             samples=self._poller,
             terminations=self._terminations.of,
             installed=lambda: self._kinds.training_operator_installed,

@@ -9,7 +9,7 @@ from tunesmith_operator.status.situation import Situation, observe
 from tunesmith_operator.steps.begin import next_attempt
 from tunesmith_operator.steps.end import end_attempt
 from tunesmith_operator.steps.finished import leave_deleted, leave_finished
-from tunesmith_operator.steps.former_run import clear_former_run
+from tunesmith_operator.steps.former_run import clear_former_preparation, clear_former_run
 from tunesmith_operator.steps.freeze import freeze, refuse_strangers, refuse_unreadable_run
 from tunesmith_operator.steps.watch import create_again, watch
 
@@ -23,6 +23,7 @@ STEPS: tuple[Step, ...] = (
     leave_finished,
     # From here on the run that the spec asks for is not over.
     clear_former_run,
+    clear_former_preparation,
     refuse_strangers,
     refuse_unreadable_run,
     freeze,

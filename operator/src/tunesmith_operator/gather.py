@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from tunesmith_api.labels import PYTORCHJOB_NAME
+from tunesmith_api.labels import BATCH_JOB_NAME, PYTORCHJOB_NAME
 from tunesmith_api.naming import default_claim_name
 from tunesmith_operator import __version__
 from tunesmith_operator.desired import references
 from tunesmith_operator.inputs import Inputs, JobKey, Object
-from tunesmith_operator.resources import BY_KIND, CLAIM, CONFIG_MAP, POD, PYTORCHJOB
+from tunesmith_operator.resources import BATCH_JOB, BY_KIND, CLAIM, CONFIG_MAP, POD, PYTORCHJOB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tunesmith_api.profile import AcceleratorProfile
     from tunesmith_operator.inputs import ProgressSample, Termination
     from tunesmith_operator.kube import KubeClient
+    from tunesmith_operator.permissions import Permissions
     from tunesmith_operator.resources import Resource
 
 _MAX_CHAIN: Final = 32
@@ -30,7 +31,7 @@ _SHARED_SECONDS: Final = 2.0
 _SHARED_LIMIT: Final = 1000
 
 
-_Own = tuple[Object | None, Object | None, tuple[Object, ...]]
+_Own = tuple[Object | None, Object | None, tuple[Object, ...], Object | None, tuple[Object, ...]]
 _Referred = tuple[dict[JobKey, Object], dict[str, Object], dict[str, frozenset[str]]]
 
 
@@ -46,6 +47,7 @@ class View:
     """What is known without asking the API server."""
 
     profiles: Mapping[str, AcceleratorProfile]
+    permissions: Permissions
     samples: Samples
     terminations: Callable[[JobKey], Mapping[str, Termination]]
     installed: Callable[[], bool]
@@ -91,10 +93,8 @@ class Gatherer:
     async def everything(self, key: JobKey, job: Object) -> Inputs:
         """Read all that a decision about a job may depend on."""
         own, referred = await asyncio.gather(self._own(key, job, references.child(key, job)), self._referred(key, job))
-        seen = dict(
-            zip(("run_config", "child", "pods", "jobs", "claims", "config_maps"), (*own, *referred), strict=True)
-        )
-        return self._inputs(key, job, **seen)
+        names = ("run_config", "child", "pods", "preparation", "preparation_pods", "jobs", "claims", "config_maps")
+        return self._inputs(key, job, **dict(zip(names, (*own, *referred), strict=True)))
 
     async def fresh(self, key: JobKey, job: Object) -> Inputs:
         """Read what a job that never started refers to, in the hope that nothing of its own exists yet.
@@ -112,6 +112,7 @@ class Gatherer:
             now=datetime.now(UTC),
             operator_version=__version__,
             profiles=self._view.profiles,
+            permissions=self._view.permissions,
             key=key,
             job=job,
             terminations=self._view.terminations(key),
@@ -121,12 +122,23 @@ class Gatherer:
         )
 
     async def _own(self, key: JobKey, job: Object, child: str) -> _Own:
-        run_config, child_object, pods = await asyncio.gather(
+        run_config, child_object, pods, (preparation, preparation_pods) = await asyncio.gather(
             self._client.find(CONFIG_MAP, key.namespace, references.run_config(key, job)),
             self._client.find(PYTORCHJOB, key.namespace, child),
             self._pods(key, job, child),
+            self._preparation(key, job),
         )
-        return run_config, child_object, pods
+        return run_config, child_object, pods, preparation, preparation_pods
+
+    async def _preparation(self, key: JobKey, job: Object) -> tuple[Object | None, tuple[Object, ...]]:
+        profile = self._view.profiles.get(references.accelerator(job))
+        name = references.preparation(key, job, profile.device if profile else "")
+        if name is None:
+            return None, ()
+        return await asyncio.gather(
+            self._client.find(BATCH_JOB, key.namespace, name),
+            self._listed(key, f"{BATCH_JOB_NAME}={name}"),
+        )
 
     async def _pods(self, key: JobKey, job: Object, child: str) -> tuple[Object, ...]:
         """Read the pods of a PyTorchJob, also when it is gone.
@@ -139,7 +151,10 @@ class Gatherer:
             names = [f"{child}-worker-{index}" for index in range(nodes)]
             pods = await asyncio.gather(*(self._client.find(POD, key.namespace, name) for name in names))
             return tuple(pod for pod in pods if pod is not None)
-        pages = self._client.pages(POD, key.namespace, labels=f"{PYTORCHJOB_NAME}={child}")
+        return await self._listed(key, f"{PYTORCHJOB_NAME}={child}")
+
+    async def _listed(self, key: JobKey, labels: str) -> tuple[Object, ...]:
+        pages = self._client.pages(POD, key.namespace, labels=labels)
         return tuple([pod async for page in pages for pod in page])
 
     async def _referred(self, key: JobKey, job: Object, *, hopeful: bool = False) -> _Referred:

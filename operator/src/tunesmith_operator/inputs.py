@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_operator.permissions import Permissions
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -72,12 +74,17 @@ class Inputs:
     profiles: Mapping[str, AcceleratorProfile]
     key: JobKey
     job: Object
+    permissions: Permissions = field(default_factory=Permissions)
     run_config: Object | None = None
     """ConfigMap of the run that `spec.runId` names."""
     child: Object | None = None
     """PyTorchJob of the newest attempt in the status, or of the first attempt of a fresh job, if it exists."""
     pods: tuple[Object, ...] = ()
     """Pods that carry the label of that PyTorchJob's name, whatever their owner and whether it exists or not."""
+    preparation: Object | None = None
+    """Job of the newest preparation in the status, or of the first one of a fresh job, if it exists and matters."""
+    preparation_pods: tuple[Object, ...] = ()
+    """Pods that carry the label of that Job's name."""
     terminations: Mapping[str, Termination] = field(default_factory=dict)
     """By pod UID; also of pods that are gone."""
     claims: Mapping[str, Object] = field(default_factory=dict)

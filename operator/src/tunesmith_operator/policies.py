@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from tunesmith_api.meta import Reason
-from tunesmith_api.naming import default_claim_name, job_class
+from tunesmith_api.naming import job_class
 from tunesmith_operator.desired import dependencies, references
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ def first_finding(candidate: Candidate) -> Finding | None:
 def one_source_each(candidate: Candidate) -> Finding | None:
     """Find a model or dataset without exactly one source: CEL refuses it, an older CRD may not have."""
     model = candidate.spec.model
-    if sum(source is not None for source in (model.path, model.from_job, model.architecture)) != 1:
-        return _invalid("spec.model: set exactly one of path, fromJob, architecture.")
+    if sum(source is not None for source in (model.name, model.path, model.from_job, model.architecture)) != 1:
+        return _invalid("spec.model: set exactly one of name, path, fromJob, architecture.")
     for index, dataset in enumerate(candidate.spec.datasets):
-        if (dataset.claim is None) == (dataset.config_map is None):
-            return _invalid(f"spec.datasets.{index}: set exactly one of claim, configMap.")
+        if sum(source is not None for source in (dataset.hub, dataset.claim, dataset.config_map, dataset.uri)) != 1:
+            return _invalid(f"spec.datasets.{index}: set exactly one of hub, claim, configMap, uri.")
     return None
 
 
@@ -93,6 +93,18 @@ def accelerator_is_configured(candidate: Candidate) -> Finding | None:
     )
 
 
+def remote_code_is_allowed(candidate: Candidate) -> Finding | None:
+    """Find a model whose own code is to be run where the installation does not let it."""
+    if not candidate.spec.model.trust_remote_code or candidate.inputs.permissions.remote_code:
+        return None
+    return Finding(
+        Reason.REMOTE_CODE_REFUSED,
+        "spec.model.trustRemoteCode: this installation does not let a model bring code along. Remove it and choose a"
+        " model that transformers knows, or have `policy.remoteCode` set in the values of the Tunesmith chart.",
+        permanent=True,
+    )
+
+
 def dtype_is_allowed(candidate: Candidate) -> Finding | None:
     """Find a precision that the accelerator does not train in."""
     dtype, profile = candidate.spec.model.dtype, candidate.inputs.profiles[candidate.spec.accelerator]
@@ -103,6 +115,41 @@ def dtype_is_allowed(candidate: Candidate) -> Finding | None:
         f"spec.model.dtype: accelerator profile {profile.name} does not train in {dtype}; it allows"
         f" {', '.join(profile.dtypes)}. Use one of these, or leave dtype out for {profile.dtypes[0]}.",
         permanent=True,
+    )
+
+
+def user_code_is_allowed(candidate: Candidate) -> Finding | None:
+    """Find a function of the user's where the installation runs none."""
+    if candidate.inputs.permissions.user_code:
+        return None
+    fields = [
+        f"spec.{block}[{index}].{name}"
+        for block, datasets in candidate.spec.all_datasets.items()
+        for index, dataset in enumerate(datasets)
+        for name in dataset.functions
+    ]
+    if not fields:
+        return None
+    return Finding(
+        Reason.USER_CODE_REFUSED,
+        f"{fields[0]}: this installation does not let jobs bring code along. Build the text with a template, or have"
+        " `policy.userCode` set in the values of the Tunesmith chart.",
+        permanent=True,
+    )
+
+
+def attention_is_available(candidate: Candidate) -> Finding | None:
+    """Find flash attention where it can not compute: off CUDA, or in 32 bits."""
+    model, profile = candidate.spec.model, candidate.inputs.profiles[candidate.spec.accelerator]
+    if model.attn_implementation != "flash_attention_2":
+        return None
+    dtype = profile.dtypes[0] if model.dtype == "auto" else model.dtype
+    if profile.device == "cuda" and dtype != "float32":
+        return None
+    what = f"runs on {profile.device}" if profile.device != "cuda" else "trains in float32 here"
+    return _invalid(
+        "spec.model.attnImplementation: flash_attention_2 needs CUDA and 16 bits, and accelerator profile"
+        f" {profile.name} {what}. Use sdpa."
     )
 
 
@@ -144,6 +191,12 @@ def adapter_is_used_one_way(candidate: Candidate) -> Finding | None:
             " is trained further, with its own settings. Remove peft, or set model.fromJob.fromAdapter: merge to train"
             " a new adapter on the merged model."
         )
+    if spec.model.added_tokens or spec.model.added_special_tokens:
+        return _invalid(
+            f"spec.model: the output of {name} is an adapter that is trained further with the tokens it was made with."
+            " Remove addedTokens and addedSpecialTokens, or set model.fromJob.fromAdapter: merge to train a new adapter"
+            " on the merged model."
+        )
     if spec.method == "pretrain":
         return _invalid(
             f"spec.model.fromJob: the output of {name} is an adapter, and pretraining trains full weights."
@@ -153,13 +206,9 @@ def adapter_is_used_one_way(candidate: Candidate) -> Finding | None:
 
 
 def claims_exist(candidate: Candidate) -> Finding | None:
-    """Find an input claim that does not exist; the output claim is made when missing, unless it is an input too."""
-    inputs, spec = candidate.inputs, candidate.spec
-    output = spec.output.claim_name or default_claim_name(inputs.key.kind, inputs.key.name)
-    needed = references.claims(inputs.key, inputs.job, inputs.jobs)
-    if output not in references.input_claims(inputs.key, inputs.job, inputs.jobs):
-        needed -= {output}
-    missing = sorted(needed - inputs.claims.keys())
+    """Find an input claim that does not exist; those of output and cache are made, unless they are inputs too."""
+    inputs = candidate.inputs
+    missing = sorted(references.input_claims(inputs.key, inputs.job, inputs.jobs) - inputs.claims.keys())
     if not missing:
         return None
     return Finding(
@@ -170,7 +219,7 @@ def claims_exist(candidate: Candidate) -> Finding | None:
 
 
 def config_maps_exist(candidate: Candidate) -> Finding | None:
-    """Find a ConfigMap, or a key of one, that a dataset or volume names and that does not exist."""
+    """Find a ConfigMap, or a key of one, that a dataset, chat template or volume names and that is not there."""
     inputs = candidate.inputs
     missing = sorted(references.config_maps(inputs.job) - inputs.config_maps.keys())
     where = f"in namespace {inputs.key.namespace}"
@@ -192,7 +241,10 @@ def config_maps_exist(candidate: Candidate) -> Finding | None:
 POLICIES: tuple[Policy, ...] = (
     one_source_each,
     accelerator_is_configured,
+    remote_code_is_allowed,
+    user_code_is_allowed,
     dtype_is_allowed,
+    attention_is_available,
     no_cycle,
     dependency_is_complete,
     adapter_is_used_one_way,

@@ -15,7 +15,7 @@ from tunesmith_operator.errors import ConflictError, NotFoundError, NotLeadingEr
 from tunesmith_operator.inputs import Decision, Inputs
 from tunesmith_operator.logs import job_context
 from tunesmith_operator.queue import TIMER
-from tunesmith_operator.resources import BY_KIND, CLAIM, CONFIG_MAP, PYTORCHJOB
+from tunesmith_operator.resources import BATCH_JOB, BY_KIND, CLAIM, CONFIG_MAP, PYTORCHJOB
 from tunesmith_operator.status.writing import PROGRESS_SECONDS
 from tunesmith_operator.store import is_settled
 from tunesmith_operator.triggers import CHILD, RESYNC, STATUS
@@ -212,21 +212,22 @@ def _delay(decision: Decision, job: Object) -> float | None:
 
 
 def _with_created(inputs: Inputs, applied: Applied, decision: Decision) -> Inputs | None:
-    """Return what the next pass would see after a child was created; None when there is none to look at.
+    """Return what the next pass would see after a child or a preparation was created; None when neither was.
 
     Its status needs not be written in between: nothing would read it.
     """
-    child = next((obj for (kind, _), obj in applied.objects.items() if kind == PYTORCHJOB.kind), None)
-    if child is None:
-        return None
-    run_config = next((obj for (kind, _), obj in applied.objects.items() if kind == CONFIG_MAP.kind), inputs.run_config)
+    made = {kind: obj for (kind, _), obj in applied.objects.items()}
     claims = {name: obj for (kind, name), obj in applied.objects.items() if kind == CLAIM.kind}
+    if PYTORCHJOB.kind in made:
+        inputs = replace(inputs, child=made[PYTORCHJOB.kind], pods=())
+    elif BATCH_JOB.kind in made:
+        inputs = replace(inputs, preparation=made[BATCH_JOB.kind], preparation_pods=())
+    else:
+        return None
     return replace(
         inputs,
         job={**inputs.job, "status": decision.status},
-        child=child,
-        pods=(),
-        run_config=run_config,
+        run_config=made.get(CONFIG_MAP.kind, inputs.run_config),
         claims={**inputs.claims, **claims},
     )
 
@@ -241,6 +242,12 @@ def _tell(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
                 "attempt %d ended: %s %s: %s",
                 attempt["number"], attempt.get("result"), attempt.get("reason"), attempt.get("message"),
             )  # fmt: skip
+    before, after = old.get("preparation") or {}, new.get("preparation") or {}
+    if after.get("endTime") and after["endTime"] != before.get("endTime"):
+        logger.info(
+            "preparation %d ended: %s %s: %s",
+            after["number"], after.get("result"), after.get("reason"), after.get("message"),
+        )  # fmt: skip
     if new.get("state") != old.get("state"):
         ready: Mapping[str, Any] = next(
             (condition for condition in new.get("conditions") or [] if condition.get("type") == "Ready"), {}

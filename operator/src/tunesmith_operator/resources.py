@@ -33,10 +33,11 @@ class Resource:
 
 
 PYTORCHJOB: Final = Resource("kubeflow.org", "v1", "pytorchjobs", "PyTorchJob")
+BATCH_JOB: Final = Resource("batch", "v1", "jobs", "Job")
 POD: Final = Resource("", "v1", "pods", "Pod")
 CONFIG_MAP: Final = Resource("", "v1", "configmaps", "ConfigMap")
 CLAIM: Final = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 LEASE: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 JOBS: Final = tuple(Resource(GROUP, VERSION, job.plural, job.kind()) for job in KINDS)
 
-BY_KIND: Final = {resource.kind: resource for resource in (PYTORCHJOB, POD, CONFIG_MAP, CLAIM, LEASE, *JOBS)}
+BY_KIND: Final = {resource.kind: resource for resource in (PYTORCHJOB, BATCH_JOB, POD, CONFIG_MAP, CLAIM, LEASE, *JOBS)}

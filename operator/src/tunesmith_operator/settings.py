@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tunesmith_api.base import ApiModel
 from tunesmith_api.profile import AcceleratorProfile
+from tunesmith_operator.permissions import Permissions
 
 DEFAULT_PATH = Path("/etc/tunesmith-operator/config.yaml")
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -32,6 +33,7 @@ class Settings(ApiModel):
         dict[str, AcceleratorProfile],
         Field(default_factory=dict, description="Accelerator profiles by the name that jobs use."),
     ]
+    policy: Annotated[Permissions, Field(description="What jobs may do.")] = Permissions()
     watch_namespaces: Annotated[
         tuple[str, ...], Field(description="Namespaces whose jobs are looked after. Empty: all.")
     ] = ()

@@ -87,9 +87,18 @@ def test_dtype_auto_is_the_profile_s_first() -> None:
     assert resolved({"model": {"path": {"claim": "m"}, "dtype": "float32"}}).model.dtype == "float32"
 
 
+def test_a_hub_model_is_taken_from_main_into_a_claim_that_fits_the_nodes() -> None:
+    spec = resolved({"model": {"name": "team/tiny", "cache": {"claimName": "models"}}, "numNodes": 2})
+    assert spec.model.revision == "main"
+    assert spec.model.cache is not None
+    assert spec.model.cache.claim_template.access_modes == ("ReadWriteMany",)
+    assert resolved({"model": {"name": "team/tiny", "revision": "v1"}}).model.revision == "v1"
+
+
 def test_a_model_from_scratch_trains_a_tokenizer() -> None:
     spec = resolved({"method": "pretrain", "model": {"architecture": ARCHITECTURE}})
     assert spec.model.tokenizer is not None
+    assert spec.model.tokenizer.train is not None
     assert spec.model.tokenizer.train.vocab_size == 8192
     assert resolved().model.tokenizer is None
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from tunesmith_api.manifest import Manifest, ManifestFile
-from tunesmith_api.pod import TERMINATION_MESSAGE_BYTES, claim_path, configmap_path
+from tunesmith_api.pod import TERMINATION_MESSAGE_BYTES, claim_path, configmap_path, secret_variable
 from tunesmith_api.profile import AcceleratorProfile
 from tunesmith_api.progress import Outcome, Progress, SpentSeconds
 from tunesmith_api.resolve import resolve
@@ -149,6 +149,11 @@ class TestPaths:
     )
     def test_of_a_claim(self, path: str, seen: str) -> None:
         assert claim_path("data", path) == seen
+
+    def test_variables_of_secrets_are_readable_and_differ(self) -> None:
+        one, other = secret_variable("my-s3", "a.b"), secret_variable("my.s3", "a-b")
+        assert one.startswith("TUNESMITH_SECRET_MY_S3_A_B_")
+        assert one != other
 
     def test_of_a_config_map(self) -> None:
         assert configmap_path("rows", "train.jsonl") == "/tunesmith/configmaps/rows/train.jsonl"

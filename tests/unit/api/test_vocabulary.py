@@ -11,14 +11,18 @@ _EXIT_CODES = {
     10: "InvalidSpec",
     11: "DataError",
     12: "ModelNotFound",
+    13: "GatedModel",
     14: "OutputConflict",
     15: "DiskFull",
     16: "WorldSizeMismatch",
+    17: "PreparationTimeout",
     137: "Killed",
     143: "Terminated",
     200: "Fenced",
     201: "CollectiveFailed",
+    202: "HubUnreachable",
     203: "InternalError",
+    204: "SourceUnreachable",
 }
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from tunesmith_trainer.context import RunContext
 
 # Every attempt to reach the Hub is a fault, and telemetry is one.
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
+
+# TRL imports it wherever it is installed, which takes seconds; tests of it run pods of their own.
+sys.modules["wandb"] = None  # type: ignore[assignment]
 
 _FOREIGN = "(torch|transformers|trl|peft|accelerate|datasets|tokenizers|multiprocess|dill)"
 PARAGRAPHS = tuple(

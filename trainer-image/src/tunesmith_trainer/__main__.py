@@ -1,4 +1,8 @@
-"""`python -m tunesmith_trainer`: a pod's supervisor; with `worker` one training process, with `launch` torchrun."""
+"""`python -m tunesmith_trainer`: a pod's supervisor.
+
+With `prepare` the check of data and model before training, with `generate` a model to try. The supervisor itself starts
+`worker`, one training process, and `launch`, torchrun.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ import sys
 
 def main() -> int:
     """Run what the first argument names; return the exit code."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s")
+    # What `generate` writes is its standard output.
+    sink = sys.stderr if sys.argv[1:2] == ["generate"] else sys.stdout
+    logging.basicConfig(level=logging.INFO, stream=sink, format="%(asctime)s %(levelname)s %(message)s")
     match sys.argv[1:]:
         case []:
             from tunesmith_trainer.supervisor import main as supervise
@@ -23,8 +29,17 @@ def main() -> int:
             from tunesmith_trainer.launcher import launch
 
             return launch(arguments)
+        case ["prepare"]:
+            from tunesmith_trainer.preparation.program import main as prepare
+
+            return prepare()
+        case ["generate", *arguments]:
+            from tunesmith_trainer.generate.command import main as generate
+
+            return generate(arguments)
         case other:
-            sys.stderr.write(f"unknown arguments {' '.join(other)}: use none, `worker` or `launch`\n")
+            known = "use none, `prepare`, `generate`, `worker` or `launch`"
+            sys.stderr.write(f"unknown arguments {' '.join(other)}: {known}\n")
             return 2
 
 

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
-from tunesmith_trainer.errors import WorldSizeMismatch
+from tunesmith_trainer.errors import TrainerError, WorldSizeMismatch, as_trainer_error
+
+Value = TypeVar("Value")
+
+_WAIT_SECONDS = 0.2
 
 
 def barrier() -> None:
@@ -49,6 +56,36 @@ def from_first(value: Any) -> Any:
     box = [value]
     dist.broadcast_object_list(box, src=0, group=_group())
     return box[0]
+
+
+def together(work: Callable[[], Value] | None) -> list[Value | None]:
+    """Do a rank's own work while the others wait, however long it takes; return every rank's result on every rank.
+
+    Args:
+        work: What this rank does; None on a rank that only waits.
+
+    Raises:
+        TrainerError: The work of one rank failed; all ranks raise it, so that all end alike.
+    """
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return [work() if work else None]
+    # In a thread, so that the group hears of this rank meanwhile: a silent one is given up after half an hour.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        future = pool.submit(work) if work else None
+        while any_rank(future is not None and not future.done()):
+            time.sleep(_WAIT_SECONDS)
+    error = future.exception() if future else None
+    told = None if error is None else as_trainer_error(error, world_size=dist.get_world_size())
+    results: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(results, told or (future.result() if future else None), group=_group())
+    if error is not None:
+        raise error
+    for result in results:
+        if isinstance(result, TrainerError):
+            raise result
+    return results
 
 
 def require_world_size(wanted: int) -> int:

@@ -46,6 +46,12 @@ class ModelNotFound(TrainerError):
     exit_code = ExitCode.MODEL_NOT_FOUND
 
 
+class GatedModel(TrainerError):
+    """The Hub does not let the job have the model."""
+
+    exit_code = ExitCode.GATED_MODEL
+
+
 class OutputConflict(TrainerError):
     """The output path belongs to another job."""
 
@@ -80,6 +86,18 @@ class CollectiveFailed(TrainerError):
     """The processes lost each other; the cause is in another pod."""
 
     exit_code = ExitCode.COLLECTIVE_FAILED
+
+
+class SourceUnreachable(TrainerError):
+    """A server that a dataset's uri names does not answer, or fails itself: it may be better in a while."""
+
+    exit_code = ExitCode.SOURCE_UNREACHABLE
+
+
+class HubUnreachable(TrainerError):
+    """The Hub does not answer, or answers with a failure of its own: it may be better in a while."""
+
+    exit_code = ExitCode.HUB_UNREACHABLE
 
 
 def as_trainer_error(error: BaseException, *, world_size: int) -> TrainerError:

@@ -8,10 +8,10 @@ pods of the last are gone; the token holds where it can not know, such as on a n
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tunesmith_trainer.errors import Fenced, InvalidSpec
-from tunesmith_trainer.manifests import utc_now
+from tunesmith_trainer.manifests import utc_now, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,10 +20,17 @@ if TYPE_CHECKING:
 
 
 class Fence:
-    """The token of one attempt; rank 0 takes it, and asks before it makes anything count."""
+    """The token of one attempt or preparation; rank 0 takes it, and asks before it makes anything count."""
 
-    def __init__(self, context: RunContext) -> None:
-        self._folder = context.run_directory / "attempts"
+    def __init__(self, context: RunContext, kind: Literal["attempts", "preparations"] = "attempts") -> None:
+        """Make one that has not taken its token.
+
+        Args:
+            context: The run.
+            kind: Whose numbers the tokens bear; the two do not shut each other out.
+        """
+        self._folder = context.run_directory / kind
+        self._what = kind.removesuffix("s").capitalize()
         self._attempt = context.attempt
         self._pod_uid = context.pod_uid
         self._claim = context.run.output.claim
@@ -56,13 +63,19 @@ class Fence:
         """
         owner = self._owner()
         if owner != self._pod_uid:
-            raise Fenced(f"Attempt {self._attempt} of this run belongs to pod {owner}; this pod ({self._pod_uid}) ends")
+            raise Fenced(
+                f"{self._what} {self._attempt} of this run belongs to pod {owner}; this pod ({self._pod_uid}) ends"
+            )
         later = [number for number in map(_number, self._folder.glob("*.json")) if number > self._attempt]
         if later:
-            raise Fenced(f"Attempt {max(later)} of this run has begun; attempt {self._attempt} ends")
+            raise Fenced(f"{self._what} {max(later)} of this run has begun; {self._what.lower()} {self._attempt} ends")
+
+    def note(self, *, resumed_from_step: int) -> None:
+        """Add to the token the step that the attempt went on from; only after the fence was taken."""
+        write_atomically(self._token, json.dumps(_content(self._token) | {"resumedFromStep": resumed_from_step}))
 
     def attempts(self) -> list[dict[str, object]]:
-        """Return the attempts of the run so far: number, pod and when it began."""
+        """Return the attempts of the run so far: number, pod, when it began, and the step it went on from."""
         tokens = sorted((path for path in self._folder.glob("*.json") if _number(path)), key=_number)
         return [{"number": _number(path), **_content(path)} for path in tokens]
 

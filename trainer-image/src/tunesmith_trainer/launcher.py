@@ -63,7 +63,10 @@ def command(run: FrozenRun, environment: Mapping[str, str]) -> list[str]:
 
 def child_environment(run: FrozenRun, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the training processes."""
-    wanted = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    wanted = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if not run.uses_hub:
+        # Whatever a library may be tempted to ask: a run that names nothing of the Hub does not depend on it.
+        wanted["HF_HUB_OFFLINE"] = "1"
     if run.profile.device == "cpu":
         wanted["OMP_NUM_THREADS"] = str(threads_per_process(run.spec.num_proc_per_node))
     if run.world_size > 1 and run.profile.backend == "gloo":

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from tunesmith_api.exitcodes import ExitCode
-from tunesmith_api.pod import TERMINATION_MESSAGE_BYTES
+from tunesmith_api.pod import TERMINATION_LOG, TERMINATION_MESSAGE_BYTES
 from tunesmith_api.progress import Outcome, Progress, SavedOutput
+from tunesmith_api.v1alpha1.preparation import PreparationReport
+from tunesmith_trainer.context import ENV_ROOT
 from tunesmith_trainer.exchange import Result
 
 _MESSAGE_CHARACTERS = 2048
 _KEPT_STEPS = 16
 _KEPT_METRICS = ("loss", "eval_loss", "initial_eval_loss")
+_KEPT_FINDINGS = 8
 _FIRST_SIGNAL = 128
 _REMEDIES = {
     signal.SIGKILL: "often the memory limit: raise resourcesPerNode.limits.memory, or lower"
@@ -20,6 +25,20 @@ _REMEDIES = {
     signal.SIGBUS: "often a full /dev/shm",
     signal.SIGILL: "an instruction this CPU does not know: the image may be built for another one",
 }
+
+
+_log = logging.getLogger(__name__)
+
+
+def publish(outcome: Outcome, environment: Mapping[str, str]) -> None:
+    """Log how the pod ends, and leave it as the termination message."""
+    level = logging.INFO if outcome.exit_code == ExitCode.SUCCESS else logging.ERROR
+    _log.log(level, "%s (exit code %d): %s", outcome.reason, outcome.exit_code, outcome.message)
+    message = Path(environment.get(ENV_ROOT, "/")) / TERMINATION_LOG.lstrip("/")
+    try:
+        message.write_bytes(encode(outcome))
+    except OSError as error:
+        _log.warning("the termination message could not be written: %s", error)
 
 
 def outcome_of(
@@ -89,11 +108,23 @@ def encode(outcome: Outcome) -> bytes:
         return body
     kept = {name: value for name, value in outcome.metrics.items() if name in _KEPT_METRICS}
     outcome = outcome.model_copy(update={"metrics": kept, "checkpoint_steps": outcome.checkpoint_steps[-_KEPT_STEPS:]})
+    for report in _shorter(outcome.preparation):
+        outcome = outcome.model_copy(update={"preparation": report})
+        if len(body := _json(outcome)) <= TERMINATION_MESSAGE_BYTES:
+            return body
     length = len(outcome.message)
     while len(body := _json(outcome)) > TERMINATION_MESSAGE_BYTES and length > 0:
         length = length * 3 // 4
         outcome = outcome.model_copy(update={"message": _cut(outcome.message, length)})
     return body
+
+
+def _shorter(report: PreparationReport | None) -> Iterator[PreparationReport]:
+    """Yield a report with ever less that the whole one, on the claim, tells too."""
+    if report is None:
+        return
+    for findings, warnings in ((_KEPT_FINDINGS, None), (_KEPT_FINDINGS, 1), (0, 1), (0, 0)):
+        yield report.model_copy(update={"datasets": report.datasets[:findings], "warnings": report.warnings[:warnings]})
 
 
 def _json(outcome: Outcome) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import logging
-import math
 import platform
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from tunesmith_api.progress import SavedOutput
 from tunesmith_trainer.errors import OutputConflict
 from tunesmith_trainer.manifests import damage, read_manifest, sync_directory, write_atomically
+from tunesmith_trainer.report.history import finite
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tunesmith_api.manifest import Manifest
-    from tunesmith_api.v1alpha1.status import VolumePath
+    from tunesmith_api.v1alpha1.status import HubModel, VolumePath
     from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.fence import Fence
 
@@ -94,7 +94,7 @@ def link_output(context: RunContext) -> None:
     sync_directory(job)
 
 
-def saved_output(context: RunContext, manifest: Manifest, base_model: VolumePath | None) -> SavedOutput:
+def saved_output(context: RunContext, manifest: Manifest, base_model: VolumePath | HubModel | None) -> SavedOutput:
     """Return what the outcome tells about an output."""
     return SavedOutput(
         kind="adapter" if manifest.artifact == "adapter" else "model",
@@ -114,16 +114,7 @@ def write_record(folder: Path, context: RunContext, facts: dict[str, Any]) -> No
         | {package: importlib.metadata.version(package) for package in _PACKAGES},
         **facts,
     }
-    write_atomically(folder / RECORD_FILE, json.dumps(_finite(record), indent=1, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    """Return a value of JSON, with the names of NaN and the infinities, for which JSON has no numbers."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    write_atomically(folder / RECORD_FILE, json.dumps(finite(record), indent=1, allow_nan=False))
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -5,27 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith_api.manifest import Manifest
 from tunesmith_api.progress import SavedOutput
-from tunesmith_api.v1alpha1.status import VolumePath
 from tunesmith_trainer import outputs
 from tunesmith_trainer.checkpoints import CheckpointWriter, discard_newer, newest_whole, remove_leftovers, step_of
 from tunesmith_trainer.context import RunContext
+from tunesmith_trainer.ending import Ending, Figures, before_training, evaluate, final_evaluation
 from tunesmith_trainer.errors import Stopped
 from tunesmith_trainer.exchange import Exchange
 from tunesmith_trainer.fence import Fence
-from tunesmith_trainer.manifests import seal, write_atomically
-from tunesmith_trainer.models.description import describe
+from tunesmith_trainer.manifests import write_atomically
 from tunesmith_trainer.reporter import Reporter
 
 if TYPE_CHECKING:
     from tunesmith_trainer.methods.plan import TrainingPlan
 
 _INITIAL_FILE = "initial-evaluation.json"
-_LOSS = "eval_loss"
 _log = logging.getLogger(__name__)
 
 
@@ -38,6 +36,7 @@ class Run:
         self._reporter = reporter
         self._fence = Fence(context)
         self._first = context.rank == 0
+        self._ending = Ending(context, self._fence, reporter)
         self._writer = CheckpointWriter(context, self._fence, reporter.beat) if self._first else None
 
     def train(self) -> SavedOutput | None:
@@ -52,28 +51,33 @@ class Run:
             remove_leftovers(self._context)
         done = outputs.existing_output(self._context)
         if done:
-            return self._finished_before(done)
+            return self._ending.repeat(done)
         self._reporter.enter("loading")
         plan = self._build()
         resumed = self._resume_from()
         initial = self._initial_evaluation(plan, resumed)
-        self._train_steps(plan, resumed)
-        final = self._final_evaluation(plan)
-        return self._finish(plan, {"initialEvaluation": initial, "finalEvaluation": final})
+        self._train_steps(plan, resumed, initial)
+        return self._ending.write(plan, initial, final_evaluation(plan))
 
     def _build(self) -> TrainingPlan:
         import datasets
         import transformers
 
+        from tunesmith_trainer.callbacks.figures import FiguresCallback
         from tunesmith_trainer.callbacks.progress import ProgressCallback
         from tunesmith_trainer.collectives import require_world_size
         from tunesmith_trainer.methods import METHODS
 
+        if self._context.run.spec.reporting.wandb is None:
+            # TRL imports it wherever it is installed, which takes seconds; None says that it is not.
+            sys.modules.setdefault("wandb", None)  # type: ignore[arg-type]
         datasets.disable_progress_bars()
         transformers.utils.logging.disable_progress_bar()
         plan = METHODS[self._context.run.spec.method].build(self._context)
         self._reporter.set(world_size=require_world_size(self._context.run.world_size))
         plan.trainer.remove_callback(transformers.PrinterCallback)
+        # First, so that all others see what it adds.
+        plan.trainer.add_callback(FiguresCallback(self._reporter, tells_perplexity=plan.tells_perplexity))
         plan.trainer.add_callback(ProgressCallback(self._reporter))
         self._account(plan.trainer, "evaluate", "evaluating", "evaluating")
         self._account(plan.trainer, "_save_checkpoint", "checkpointing", "checkpointing")
@@ -107,19 +111,20 @@ class Run:
         steps = self._writer.steps() if self._writer else ()
         self._reporter.set(resumed_from_step=step, current_step=step, checkpoint_steps=steps)
         if self._first:
+            self._fence.note(resumed_from_step=step)
             _log.info("going on from the checkpoint of step %d", step)
         return directory / name
 
-    def _initial_evaluation(self, plan: TrainingPlan, resumed: Path | None) -> dict[str, float]:
+    def _initial_evaluation(self, plan: TrainingPlan, resumed: Path | None) -> Figures:
         """Return the held-out figures before the first step, measured once per run."""
         from tunesmith_trainer.collectives import from_first
 
         if not plan.evaluates:
             return {}
         path = self._context.run_directory / _INITIAL_FILE
-        figures: dict[str, float] = {}
+        figures: Figures = {}
         if resumed is None:
-            figures = _numbers(plan.trainer.evaluate())
+            figures = evaluate(plan)
             if self._first:
                 self._fence.check()
                 write_atomically(path, json.dumps(figures))
@@ -127,22 +132,31 @@ class Run:
         elif self._first and path.is_file():
             figures = json.loads(path.read_text(encoding="utf-8"))
         figures = from_first(figures)
-        self._reporter.metrics(_initial(figures))
+        self._reporter.metrics(before_training(figures))
         return figures
 
-    def _train_steps(self, plan: TrainingPlan, resumed: Path | None) -> None:
+    def _train_steps(self, plan: TrainingPlan, resumed: Path | None, initial: Figures) -> None:
         """Train to the last step.
 
         Raises:
             Stopped: The pod was told to stop; the step it was at is saved.
         """
         from tunesmith_trainer.callbacks.checkpoint import CheckpointCallback
+        from tunesmith_trainer.callbacks.early_stop import add_early_stop
+        from tunesmith_trainer.callbacks.reporting import Watched, reporting_callbacks
         from tunesmith_trainer.callbacks.stop import StopCallback, train
 
         trainer = plan.trainer
         if resumed is not None and _load_if_trained(trainer, resumed):
             self._reporter.set(total_steps=trainer.state.max_steps, epoch=trainer.state.epoch or 0.0)
             return
+        if self._first:
+            watched = Watched(plan, self._fence, self._exchange, self._reporter)
+            for callback in reporting_callbacks(self._context, watched, initial, step_of(resumed) if resumed else 0):
+                trainer.add_callback(callback)
+        early = self._context.run.spec.early_stopping
+        if early is not None:
+            add_early_stop(trainer, early)
         stop = StopCallback(self._exchange)
         trainer.add_callback(stop)
         trainer.add_callback(CheckpointCallback(trainer, self._writer, self._reporter, resumed))
@@ -163,61 +177,6 @@ class Run:
         barrier()
         self._reporter.set(current_step=step)
 
-    def _final_evaluation(self, plan: TrainingPlan) -> dict[str, float]:
-        """Return the held-out figures after the last step; measured there already, they are not measured again."""
-        if not plan.evaluates:
-            return {}
-        state = plan.trainer.state
-        for entry in reversed(state.log_history):
-            if _LOSS in entry and entry["step"] == state.global_step:
-                return _numbers({name: value for name, value in entry.items() if name.startswith("eval_")})
-        return _numbers(plan.trainer.evaluate())
-
-    def _finish(self, plan: TrainingPlan, evaluations: dict[str, Any]) -> SavedOutput | None:
-        """Write the output and make it count."""
-        from tunesmith_trainer.collectives import barrier
-
-        context, step = self._context, plan.trainer.state.global_step
-        self._reporter.enter("saving")
-        staged = context.run_directory / f"output.tmp-{context.attempt}"
-        kind = plan.save_output(staged)
-        barrier()
-        if not self._first:
-            return None
-        outputs.write_record(staged, context, self._facts(plan) | evaluations)
-        manifest = seal(staged, kind, step, context)
-        outputs.commit_output(context, self._fence, staged)
-        self._reporter.enter("finished")
-        return outputs.saved_output(context, manifest, plan.base_model)
-
-    def _facts(self, plan: TrainingPlan) -> dict[str, Any]:
-        state = plan.trainer.state
-        return {
-            "dataDigest": plan.data_digest,
-            "data": plan.data_report,
-            "model": describe(plan.trainer.model, self._context.run.spec.model.architecture),
-            "seed": self._context.run.spec.training.seed,
-            "worldSize": self._context.world_size,
-            "attempts": self._fence.attempts(),
-            "steps": state.global_step,
-            "baseModel": plan.base_model.to_wire() if plan.base_model else None,
-            "metrics": state.log_history,
-            "seconds": self._reporter.seconds.model_dump(),
-        }
-
-    def _finished_before(self, manifest: Manifest) -> SavedOutput | None:
-        """Say for an earlier attempt, which died between its output and its last word, what it would have said."""
-        if not self._first:
-            return None
-        self._fence.check()
-        outputs.link_output(self._context)
-        record = outputs.read_record(self._context.run_directory / "output")
-        base = record["baseModel"]
-        self._reporter.set(phase="finished", current_step=manifest.step, total_steps=manifest.step)
-        self._reporter.set(resumed_from_step=manifest.step, world_size=record["worldSize"])
-        self._reporter.metrics(_initial(record["initialEvaluation"]) | _told(record["finalEvaluation"]))
-        return outputs.saved_output(self._context, manifest, VolumePath.model_validate(base) if base else None)
-
 
 def _load_if_trained(trainer: Any, checkpoint: Path) -> bool:
     """Load a checkpoint of the last step and return whether it is one.
@@ -227,22 +186,11 @@ def _load_if_trained(trainer: Any, checkpoint: Path) -> bool:
     from transformers import TrainerState
     from transformers.trainer import TRAINER_STATE_NAME
 
+    from tunesmith_trainer.callbacks.early_stop import stopped_early
+
     state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-    if state.global_step < state.max_steps:
+    if state.global_step < state.max_steps and not stopped_early(state):
         return False
     trainer._load_from_checkpoint(str(checkpoint))  # noqa: SLF001 - what train() itself calls to resume
     trainer.state = state
     return True
-
-
-def _numbers(figures: dict[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
-
-
-def _told(figures: dict[str, float]) -> dict[str, float]:
-    return {_LOSS: figures[_LOSS]} if _LOSS in figures else {}
-
-
-def _initial(figures: dict[str, float]) -> dict[str, float]:
-    """Return the loss before training under a name of its own."""
-    return {f"initial_{name}": value for name, value in _told(figures).items()}

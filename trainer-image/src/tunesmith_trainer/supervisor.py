@@ -20,10 +20,10 @@ from tunesmith_api import pod
 from tunesmith_api.exitcodes import ExitCode
 from tunesmith_api.progress import Outcome, Progress
 from tunesmith_trainer import launcher
-from tunesmith_trainer.context import ENV_ROOT, RunContext
+from tunesmith_trainer.context import RunContext
 from tunesmith_trainer.errors import TrainerError, as_trainer_error
 from tunesmith_trainer.exchange import Exchange, now
-from tunesmith_trainer.outcome import compose, encode, outcome_of
+from tunesmith_trainer.outcome import compose, outcome_of, publish
 from tunesmith_trainer.server import ProgressServer
 
 ENV_PORT = "TUNESMITH_PROGRESS_PORT"
@@ -152,13 +152,7 @@ def _descendants(parent: int) -> list[int]:
 def main(environment: Mapping[str, str] = os.environ) -> int:
     """Supervise the pod's training processes; return the exit code."""
     outcome = _supervise(environment)
-    level = logging.INFO if outcome.exit_code == ExitCode.SUCCESS else logging.ERROR
-    _log.log(level, "%s (exit code %d): %s", outcome.reason, outcome.exit_code, outcome.message)
-    message = Path(environment.get(ENV_ROOT, "/")) / pod.TERMINATION_LOG.lstrip("/")
-    try:
-        message.write_bytes(encode(outcome))
-    except OSError as error:
-        _log.warning("the termination message could not be written: %s", error)
+    publish(outcome, environment)
     return outcome.exit_code
 
 

@@ -72,6 +72,13 @@ class Output(ApiModel):
         RelativePath | None,
         Field(description="Folder below the claim's root. Default: `finetunejobs/<name>` or `alignmentjobs/<name>`."),
     ] = None
+    keep_checkpoints: Annotated[
+        bool,
+        Field(
+            description="Whether the run's last checkpoints stay when its output is complete. They hold weights and"
+            " optimiser: several times the size of the output."
+        ),
+    ] = True
     overwrite: Annotated[bool, Field(description="Whether the output of another job at this path may be replaced.")] = (
         False
     )

@@ -6,13 +6,26 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tunesmith_api.base import ApiModel, Rule, exactly_one_of
+from tunesmith_api.base import ApiModel, Rule, cel, exactly_one_of
 from tunesmith_api.v1alpha1.architecture import Architecture, TrainedTokenizer
-from tunesmith_api.v1alpha1.types import ObjectName, RelativePath
+from tunesmith_api.v1alpha1.chat_template import ChatTemplate
+from tunesmith_api.v1alpha1.compute import ClaimTemplate
+from tunesmith_api.v1alpha1.types import HubName, ObjectName, RelativePath, Revision
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 JobKind = Literal["FineTuneJob", "AlignmentJob"]
 FromAdapter = Literal["continue", "merge"]
+Attention = Literal["sdpa", "eager", "flash_attention_2"]
+Token = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=128,
+        json_schema_extra=cel(
+            Rule("self == self.trim()", "a token begins and ends with a visible character: remove the space")
+        ),
+    ),
+]
 
 
 class ModelPath(ApiModel):
@@ -22,6 +35,40 @@ class ModelPath(ApiModel):
     path: Annotated[
         RelativePath | None,
         Field(description="Folder of the model below the claim's root. Absent means the root itself."),
+    ] = None
+
+
+class TokenSecret(ApiModel):
+    """A token of the Hugging Face Hub, in a Secret of the job's namespace."""
+
+    name: Annotated[ObjectName, Field(description="Name of the Secret.")]
+    key: Annotated[str, Field(min_length=1, max_length=253, description="Key of the Secret that holds the token.")] = (
+        "token"
+    )
+
+
+class HubCache(ApiModel):
+    """A PersistentVolumeClaim that keeps what was fetched from the Hub, for all jobs that name it.
+
+    The operator never owns or deletes it.
+    """
+
+    claim_name: Annotated[
+        ObjectName,
+        Field(
+            description="PersistentVolumeClaim to fetch into; used as it is when it exists, else made from"
+            " `claimTemplate`. What lies in it already is not fetched again."
+        ),
+    ]
+    claim_template: Annotated[ClaimTemplate, Field(description="The claim to create when it does not exist.")] = (
+        ClaimTemplate()
+    )
+    path: Annotated[
+        RelativePath | None,
+        Field(
+            description="Folder below the claim's root, laid out as huggingface_hub does (HF_HUB_CACHE). Absent means"
+            " the root itself."
+        ),
     ] = None
 
 
@@ -41,11 +88,27 @@ class FromJob(ApiModel):
 
 
 class Tokenizer(ApiModel):
-    """The tokenizer of a model that is pretrained from scratch."""
+    """Another tokenizer than the one that comes with the weights."""
 
-    train: Annotated[TrainedTokenizer, Field(description="Train a tokenizer on the job's datasets.")] = (
-        TrainedTokenizer()
+    rules: ClassVar[tuple[Rule, ...]] = (
+        exactly_one_of(
+            "train",
+            "name",
+            "path",
+            remedy="a tokenizer to train on the datasets, one of the Hub, or one in a folder on a claim",
+        ),
+        Rule("!has(self.revision) || has(self.name)", "revision belongs to a Hub repository: set name", ".revision"),
     )
+
+    train: Annotated[
+        TrainedTokenizer | None,
+        Field(description="Train a tokenizer on the job's datasets; for an `architecture` only."),
+    ] = None
+    name: Annotated[
+        HubName | None, Field(description="A repository of the Hub with a tokenizer, such as `Qwen/Qwen3-0.6B`.")
+    ] = None
+    revision: Annotated[Revision | None, Field(description="Branch, tag or commit of `name`. Default: `main`.")] = None
+    path: Annotated[ModelPath | None, Field(description="A folder with a tokenizer on a PersistentVolumeClaim.")] = None
 
 
 class ModelSource(ApiModel):
@@ -53,18 +116,42 @@ class ModelSource(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         exactly_one_of(
+            "name",
             "path",
             "fromJob",
             "architecture",
-            remedy="a model folder on a claim, the output of another job, or an architecture to pretrain from scratch",
+            remedy="a model of the Hub, a model folder on a claim, the output of another job, or an architecture to"
+            " pretrain from scratch",
+        ),
+        Rule("!has(self.revision) || has(self.name)", "revision belongs to a Hub model: set name", ".revision"),
+        Rule(
+            "!has(self.trustRemoteCode) || !self.trustRemoteCode || !has(self.architecture)",
+            "an architecture brings no code: remove trustRemoteCode",
+            ".trustRemoteCode",
         ),
         Rule(
-            "!has(self.tokenizer) || has(self.architecture)",
-            "tokenizer is only for model.architecture: a model from path or fromJob brings its own; remove it",
-            ".tokenizer",
+            "!has(self.tokenizer) || !has(self.tokenizer.train) || has(self.architecture)",
+            "train is only for model.architecture: weights from elsewhere know the tokens they were trained with;"
+            " remove it",
+            ".tokenizer.train",
         ),
     )
 
+    name: Annotated[
+        HubName | None,
+        Field(
+            description="A model of the Hugging Face Hub, such as `Qwen/Qwen3-0.6B`: fetched once per run, at one"
+            " commit for all attempts. Its weights must be safetensors."
+        ),
+    ] = None
+    revision: Annotated[Revision | None, Field(description="Branch, tag or commit of `name`. Default: `main`.")] = None
+    token_secret_ref: Annotated[
+        TokenSecret | None, Field(description="The Hub token, for gated or private models. Absent means none.")
+    ] = None
+    cache: Annotated[
+        HubCache | None,
+        Field(description="Where fetched files are kept. Absent means as long as the pod, on its node's disk."),
+    ] = None
     path: Annotated[ModelPath | None, Field(description="A model folder on a PersistentVolumeClaim.")] = None
     from_job: Annotated[FromJob | None, Field(description="The output of another job in the same namespace.")] = None
     architecture: Annotated[
@@ -72,7 +159,37 @@ class ModelSource(ApiModel):
     ] = None
     tokenizer: Annotated[
         Tokenizer | None,
-        Field(description="The tokenizer of an `architecture`. Absent means one trained on the datasets."),
+        Field(
+            description="The tokenizer. Absent means the one that comes with the weights; for an `architecture` one"
+            " trained on the datasets."
+        ),
+    ] = None
+    added_tokens: Annotated[
+        tuple[Token, ...] | None,
+        Field(
+            min_length=1,
+            max_length=256,
+            description="Words to add to the vocabulary. Their embeddings begin at the mean of the others and are"
+            " trained, with an adapter too.",
+            json_schema_extra={"x-kubernetes-list-type": "set"},
+        ),
+    ] = None
+    added_special_tokens: Annotated[
+        tuple[Token, ...] | None,
+        Field(
+            min_length=1,
+            max_length=256,
+            description="Marks to add to the vocabulary, such as `<|im_end|>`: like `addedTokens`, but left out of"
+            " decoded text.",
+            json_schema_extra={"x-kubernetes-list-type": "set"},
+        ),
+    ] = None
+    chat_template: Annotated[
+        ChatTemplate | None,
+        Field(
+            description="How a chat becomes one text. Absent means the tokenizer's own template, or `chatml` where it"
+            " has none and the rows are chats."
+        ),
     ] = None
     dtype: Annotated[
         DType,
@@ -81,3 +198,17 @@ class ModelSource(ApiModel):
             " float32. `auto` takes the default of the accelerator profile."
         ),
     ] = "auto"
+    attn_implementation: Annotated[
+        Attention,
+        Field(
+            description="How attention is computed: `sdpa` by torch's fused kernels, `eager` step by step,"
+            " `flash_attention_2` by the flash-attn package on CUDA, in 16 bits."
+        ),
+    ] = "sdpa"
+    trust_remote_code: Annotated[
+        bool,
+        Field(
+            description="Run Python code that the model brings along, with the job's rights. Refused unless the"
+            " installation's policy allows remote code."
+        ),
+    ] = False

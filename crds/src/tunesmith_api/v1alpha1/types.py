@@ -104,3 +104,31 @@ RunId = Annotated[
     ),
 ]
 """What tells one run of a job from the next."""
+
+HubName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=193,
+        json_schema_extra=cel(
+            Rule(
+                "self.matches('^([A-Za-z0-9][-A-Za-z0-9_.]{0,95}/)?[A-Za-z0-9][-A-Za-z0-9_.]{0,95}$')"
+                " && !self.contains('--') && !self.contains('..')",
+                "must be the id of a Hub repository, such as Qwen/Qwen3-0.6B: no URL, no revision",
+            )
+        ),
+    ),
+]
+"""The id of a repository of the Hugging Face Hub: its owner, a slash, its name."""
+
+Revision = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=255,
+        json_schema_extra=_matching(
+            "^[A-Za-z0-9][-A-Za-z0-9_./]*$", "must be a branch, a tag or a commit, such as main or v1.0"
+        ),
+    ),
+]
+"""A version of a Hub repository."""

@@ -18,6 +18,10 @@ class Accelerator(Protocol):
         """Return the extended resources of one pod; they are requested and limited alike."""
         ...
 
+    def hidden(self) -> dict[str, str]:
+        """Return environment variables that keep a pod which asked for no device from finding one."""
+        ...
+
     def environment(self, run: FrozenRun) -> dict[str, str]:
         """Return environment variables of the trainer that a user may override."""
         ...

@@ -19,6 +19,10 @@ class Cpu:
         del run
         return {}
 
+    def hidden(self) -> dict[str, str]:
+        """Return nothing: there is no device to find."""
+        return {}
+
     def environment(self, run: FrozenRun) -> dict[str, str]:
         """Return the number of threads of each process.
 

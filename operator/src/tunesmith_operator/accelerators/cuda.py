@@ -17,6 +17,10 @@ class Cuda:
         name = run.profile.resource_name
         return {name: run.spec.num_proc_per_node} if name else {}
 
+    def hidden(self) -> dict[str, str]:
+        """Return what hides the node's GPUs: where NVIDIA's runtime is the default, CUDA images get them all."""
+        return {"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": ""}
+
     def environment(self, run: FrozenRun) -> dict[str, str]:
         """Return nothing: NCCL and torch find their devices themselves."""
         del run

@@ -1,4 +1,4 @@
-"""The output claim: made from the template when there is none; never owned, so that it outlives its job."""
+"""Claims that are made from a template when there is none: never owned, so that they outlive their job."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Any
 from tunesmith_operator.desired import metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tunesmith_api.run import FrozenRun
+    from tunesmith_api.v1alpha1.compute import ClaimTemplate
 
 
-def output_claim(run: FrozenRun) -> dict[str, Any]:
-    """Return the PersistentVolumeClaim that a run writes to, as its template asks for it."""
-    template = run.spec.output.claim_template
+def claims(run: FrozenRun) -> Iterator[dict[str, Any]]:
+    """Return the PersistentVolumeClaims that a run writes to, as their templates ask for them."""
+    output, cache = run.spec.output, run.spec.model.cache
+    yield _claim(run, run.output.claim, output.claim_template, metadata.identity(run))
+    if cache is not None and cache.claim_name != run.output.claim:
+        yield _claim(run, cache.claim_name, cache.claim_template, metadata.SHARED_CACHE)
+
+
+def _claim(run: FrozenRun, name: str, template: ClaimTemplate, labels: dict[str, str]) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "accessModes": list(template.access_modes or ("ReadWriteOnce",)),
         "resources": {"requests": {"storage": template.size}},
@@ -22,6 +31,6 @@ def output_claim(run: FrozenRun) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": run.output.claim, "namespace": run.namespace, "labels": metadata.identity(run)},
+        "metadata": {"name": name, "namespace": run.namespace, "labels": labels},
         "spec": spec,
     }

@@ -81,7 +81,7 @@ def _output(name: str, record: Any) -> OutputRecord | Missing:
         output = OutputRecord.model_validate(record)
     except ValidationError:
         output = None
-    if output is None or (output.kind == "adapter" and output.base_model is None):
+    if output is None or (output.kind == "adapter" and (output.base_model is None or output.base_model.model is None)):
         return Missing(
             Reason.WAITING_FOR_JOB,
             f"{name} is Complete, but its status.output does not tell what to load. Run it again with a new runId.",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunesmith_api.resolve import resolve
+from tunesmith_api.resolve import DEFAULT_REVISION, resolve
 from tunesmith_api.run import FrozenRun, ResolvedModel
 from tunesmith_api.v1alpha1.jobs import FineTuneJobSpec
-from tunesmith_api.v1alpha1.status import VolumePath
+from tunesmith_api.v1alpha1.status import HubModel, VolumePath
 
 if TYPE_CHECKING:
     from tunesmith_api.profile import AcceleratorProfile
@@ -69,12 +69,14 @@ def _resolved(ingredients: Ingredients, *, trains_adapter: bool) -> FineTuneJobS
 
 
 def resolve_model(spec: FineTuneJobSpec | AlignmentJobSpec, source: OutputRecord | None) -> ResolvedModel:
-    """Return where the weights are.
+    """Return where the weights are; the trainer pins a Hub model to a commit.
 
     Args:
         spec: The job's spec.
         source: The output of the job it starts from.
     """
+    if spec.model.name is not None:
+        return ResolvedModel(base=HubModel(name=spec.model.name, revision=spec.model.revision or DEFAULT_REVISION))
     if spec.model.path is not None:
         return ResolvedModel(base=VolumePath(claim=spec.model.path.claim, path=spec.model.path.path or ""))
     if spec.model.from_job is None or source is None:
@@ -83,5 +85,8 @@ def resolve_model(spec: FineTuneJobSpec | AlignmentJobSpec, source: OutputRecord
     if source.kind == "model":
         return ResolvedModel(base=output, digest=source.digest)
     return ResolvedModel(
-        base=source.base_model, adapter=output, from_adapter=spec.model.from_job.from_adapter, digest=source.digest
+        base=source.base_model.model if source.base_model else None,
+        adapter=output,
+        from_adapter=spec.model.from_job.from_adapter,
+        digest=source.digest,
     )

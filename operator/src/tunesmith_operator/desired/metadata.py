@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from tunesmith_operator.inputs import Object
 
 
+SHARED_CACHE = {labels.MANAGED_BY: labels.FIELD_MANAGER, labels.COMPONENT: "hub-cache"}
+"""Labels of a cache claim: it belongs to no job, though one of them was the first to need it."""
+
+
 def identity(run: FrozenRun) -> dict[str, str]:
     """Return the labels that tell which job an object belongs to."""
     return {
@@ -29,6 +33,11 @@ def of_run(run: FrozenRun) -> dict[str, str]:
 def of_attempt(run: FrozenRun, number: int) -> dict[str, str]:
     """Return the labels of an object that belongs to one attempt."""
     return {**of_run(run), labels.ATTEMPT: str(number)}
+
+
+def of_preparation(run: FrozenRun, number: int) -> dict[str, str]:
+    """Return the labels of an object that belongs to one preparation."""
+    return {**of_run(run), labels.PREPARATION: str(number)}
 
 
 def owners(run: FrozenRun) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
-"""The trainer pod: `restricted` pod security, the run's volumes and variables, the profile's and the user's wishes."""
+"""The pods of a run: `restricted` security, the run's volumes and variables, the profile's and the user's wishes."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api import pod
@@ -16,11 +17,30 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 60
 """What a pod gets between SIGTERM and SIGKILL, to save a checkpoint."""
 
-_APP_LABELS = {
-    "app.kubernetes.io/name": "tunesmith-trainer",
-    "app.kubernetes.io/component": "trainer",
-    "app.kubernetes.io/part-of": "tunesmith",
-}
+
+@dataclass(frozen=True)
+class Role:
+    """What one kind of pod of a run has for itself.
+
+    Attributes:
+        component: Its `app.kubernetes.io/component`.
+        container: Name of its container.
+        arguments: Arguments of the trainer's program.
+        environment: Environment variables, as the pod spec spells them.
+        resources: Requests and limits.
+        placement: Fields of the pod spec that say where it may run; empty ones are left out.
+        grace_seconds: Time between SIGTERM and SIGKILL.
+        ports: Ports that it serves.
+    """
+
+    component: str
+    container: str
+    arguments: tuple[str, ...]
+    environment: list[dict[str, Any]]
+    resources: dict[str, Any]
+    placement: dict[str, Any]
+    grace_seconds: int
+    ports: tuple[dict[str, Any], ...] = ()
 
 
 def pod_template(run: FrozenRun, child: str, number: int) -> dict[str, Any]:
@@ -31,39 +51,72 @@ def pod_template(run: FrozenRun, child: str, number: int) -> dict[str, Any]:
         child: Name of the attempt's PyTorchJob.
         number: Number of the attempt.
     """
-    template = run.spec.pod_template
-    meta: dict[str, Any] = {
-        "labels": {**((template and template.labels) or {}), **_APP_LABELS, **metadata.of_attempt(run, number)}
-    }
-    if template and template.annotations:
-        meta["annotations"] = dict(template.annotations)
+    role = Role(
+        component="trainer",
+        container=pod.CONTAINER_NAME,
+        arguments=(),
+        environment=environment(run, child, number, grace_seconds=GRACE_SECONDS),
+        resources=_resources(run),
+        placement=_scheduling(run),
+        grace_seconds=GRACE_SECONDS,
+        ports=(
+            {"name": pod.PROGRESS_PORT_NAME, "containerPort": pod.PROGRESS_PORT, "protocol": "TCP"},
+            {"name": pod.RENDEZVOUS_PORT_NAME, "containerPort": pod.RENDEZVOUS_PORT, "protocol": "TCP"},
+        ),
+    )
+    return template(run, role, metadata.of_attempt(run, number))
+
+
+def template(run: FrozenRun, role: Role, marks: dict[str, str]) -> dict[str, Any]:
+    """Return the template of a pod of a run.
+
+    Args:
+        run: The frozen run.
+        role: What it has for itself.
+        marks: The labels that tell what it belongs to; no label of the user takes their place.
+    """
+    overlay = run.spec.pod_template
+    meta: dict[str, Any] = {"labels": {**((overlay and overlay.labels) or {}), **_app_labels(role), **marks}}
+    if overlay and overlay.annotations:
+        meta["annotations"] = dict(overlay.annotations)
     volumes = mounted(run)
+    placement = role.placement | {"imagePullSecrets": [{"name": name} for name in run.profile.image_pull_secrets]}
     return {
         "metadata": meta,
         "spec": {
-            "containers": [_container(run, child, number) | {"volumeMounts": [m for v in volumes for m in v.mounts]}],
+            "containers": [_container(run, role) | {"volumeMounts": [m for v in volumes for m in v.mounts]}],
             "volumes": [volume.volume for volume in volumes],
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": GRACE_SECONDS,
+            "terminationGracePeriodSeconds": role.grace_seconds,
             "securityContext": _pod_security(run),
-            **_scheduling(run),
+            **{name: value for name, value in placement.items() if value},
         },
     }
 
 
-def _container(run: FrozenRun, child: str, number: int) -> dict[str, Any]:
+def overlay_of(run: FrozenRun) -> dict[str, Any]:
+    """Return the user's overlay on the pods as the pod spec spells it; empty without one."""
+    return run.spec.pod_template.to_wire() if run.spec.pod_template else {}
+
+
+def _app_labels(role: Role) -> dict[str, str]:
     return {
-        "name": pod.CONTAINER_NAME,
+        "app.kubernetes.io/name": "tunesmith-trainer",
+        "app.kubernetes.io/component": role.component,
+        "app.kubernetes.io/part-of": "tunesmith",
+    }
+
+
+def _container(run: FrozenRun, role: Role) -> dict[str, Any]:
+    return {
+        "name": role.container,
         "image": run.profile.image,
         "imagePullPolicy": run.profile.image_pull_policy,
-        "command": ["python", "-m", "tunesmith_trainer"],
-        "env": environment(run, child, number, grace_seconds=GRACE_SECONDS),
-        "ports": [
-            {"name": pod.PROGRESS_PORT_NAME, "containerPort": pod.PROGRESS_PORT, "protocol": "TCP"},
-            {"name": pod.RENDEZVOUS_PORT_NAME, "containerPort": pod.RENDEZVOUS_PORT, "protocol": "TCP"},
-        ],
-        "resources": _resources(run),
+        "command": ["python", "-m", "tunesmith_trainer", *role.arguments],
+        "env": role.environment,
+        **({"ports": list(role.ports)} if role.ports else {}),
+        "resources": role.resources,
         "terminationMessagePath": pod.TERMINATION_LOG,
         # A trainer that dies without a word leaves the end of its log: the pod, and the log with it, will be gone.
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -90,9 +143,8 @@ def _pod_security(run: FrozenRun) -> dict[str, Any]:
 
 
 def _scheduling(run: FrozenRun) -> dict[str, Any]:
-    profile, template = run.profile, run.spec.pod_template
-    overlay = template.to_wire() if template else {}
-    fields = {
+    profile, overlay = run.profile, overlay_of(run)
+    return {
         # Of two wishes for one label the user's counts: it is the more specific one.
         "nodeSelector": {**profile.node_selector, **overlay.get("nodeSelector", {})},
         "tolerations": [t.to_wire() for t in profile.tolerations] + overlay.get("tolerations", []),
@@ -100,6 +152,4 @@ def _scheduling(run: FrozenRun) -> dict[str, Any]:
         "priorityClassName": overlay.get("priorityClassName"),
         "schedulerName": overlay.get("schedulerName"),
         "runtimeClassName": profile.runtime_class_name,
-        "imagePullSecrets": [{"name": name} for name in profile.image_pull_secrets],
     }
-    return {name: value for name, value in fields.items() if value}

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tunesmith_api.naming import attempt_name, default_claim_name, run_config_name
-from tunesmith_api.v1alpha1.jobs import DEFAULT_RUN_ID
+from tunesmith_api.naming import attempt_name, default_claim_name, preparation_name, run_config_name
+from tunesmith_api.v1alpha1.jobs import DEFAULT_RUN_ID, JobSpec
+from tunesmith_api.v1alpha1.preparation import Prepare
 from tunesmith_operator.inputs import JobKey
 
 if TYPE_CHECKING:
@@ -36,6 +37,35 @@ def child(key: JobKey, job: Object) -> str:
     return name if isinstance(name, str) and name else attempt_name(key.kind, key.name, 1)
 
 
+def accelerator(job: Object) -> str:
+    """Return the name of the accelerator profile that a job asks for."""
+    return str(_mapping(job.get("spec")).get("accelerator") or JobSpec.model_fields["accelerator"].default)
+
+
+def preparation(key: JobKey, job: Object, device: str) -> str | None:
+    """Return the name of the preparation's Job to look at: the newest one's in the status, else the first one's.
+
+    None when none matters any more, or none is wanted: most passes need not look.
+
+    Args:
+        key: The job.
+        job: Its object.
+        device: Device type of its accelerator profile; empty when there is no such profile.
+    """
+    status, wanted = _mapping(job.get("status")), run_id(job)
+    record = _mapping(status.get("preparation"))
+    if record:
+        over = record.get("result") in {"Succeeded", "Failed"}
+        former = record.get("runId") != wanted and record.get("endTime") is not None
+        return None if over or former else str(record.get("job"))
+    if any(_mapping(attempt).get("runId") == wanted for attempt in _list(status.get("attempts"))):
+        return None
+    mode = _mapping(_mapping(job.get("spec")).get("prepare")).get("mode") or Prepare.model_fields["mode"].default
+    if mode == "never" or (mode == "auto" and device == "cpu"):
+        return None
+    return preparation_name(key.kind, key.name, 1)
+
+
 def dependency(key: JobKey, job: Object) -> JobKey | None:
     """Return the job that `model.fromJob` names; follow it to get `Inputs.jobs`, stopping at a job met before."""
     source = _mapping(_mapping(_mapping(job.get("spec")).get("model")).get("fromJob"))
@@ -53,15 +83,23 @@ def claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> frozenset
         job: Its object.
         jobs: The jobs that `model.fromJob` leads to.
     """
-    output = _mapping(_mapping(job.get("spec")).get("output")).get("claimName")
-    return input_claims(key, job, jobs) | _names([output or default_claim_name(key.kind, key.name)])
+    return input_claims(key, job, jobs) | made_claims(key, job)
+
+
+def made_claims(key: JobKey, job: Object) -> frozenset[str]:
+    """Return the claims that are made for a job when they do not exist: its output's and the cache's."""
+    spec = _mapping(job.get("spec"))
+    output = _mapping(spec.get("output")).get("claimName") or default_claim_name(key.kind, key.name)
+    return _names([output, _mapping(_mapping(spec.get("model")).get("cache")).get("claimName")])
 
 
 def input_claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> frozenset[str]:
     """Return the claims that must exist before a job starts, see `claims`."""
     spec = _mapping(job.get("spec"))
     names = [_mapping(dataset.get("claim")).get("name") for dataset in _datasets(spec)]
-    names.append(_mapping(_mapping(spec.get("model")).get("path")).get("claim"))
+    model = _mapping(spec.get("model"))
+    names += [_mapping(block.get("path")).get("claim") for block in (model, _mapping(model.get("tokenizer")))]
+    names.append(_mapping(_mapping(model.get("chatTemplate")).get("claim")).get("name"))
     names += [_mapping(volume.get("persistentVolumeClaim")).get("claimName") for volume in _volumes(spec)]
     source = dependency(key, job)
     if source is not None:
@@ -71,17 +109,24 @@ def input_claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> fro
 
 
 def config_maps(job: Object) -> frozenset[str]:
-    """Return the ConfigMaps that a job's datasets and volumes refer to."""
+    """Return the ConfigMaps that a job's datasets, chat template and volumes refer to."""
     spec = _mapping(job.get("spec"))
-    names = [_mapping(dataset.get("configMap")).get("name") for dataset in _datasets(spec)]
+    names = [source.get("name") for source in _config_map_files(spec)]
     names += [_mapping(volume.get("configMap")).get("name") for volume in _volumes(spec)]
     return _names(names)
 
 
 def config_map_keys(job: Object) -> tuple[tuple[str, str], ...]:
-    """Return the keys that a job's datasets read, each with the name of its ConfigMap first."""
-    sources = [_mapping(dataset.get("configMap")) for dataset in _datasets(_mapping(job.get("spec")))]
+    """Return the keys that a job reads, rows and code included, each with the name of its ConfigMap first."""
+    sources = _config_map_files(_mapping(job.get("spec")))
     return tuple((str(source["name"]), str(source["key"])) for source in sources if {"name", "key"} <= source.keys())
+
+
+def _config_map_files(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    datasets = list(_datasets(spec))
+    functions = [_mapping(dataset.get(f"{part}Function")) for dataset in datasets for part in ("prompt", "completion")]
+    chat_template = _mapping(_mapping(spec.get("model")).get("chatTemplate"))
+    return [_mapping(block.get("configMap")) for block in (*datasets, *functions, chat_template)]
 
 
 def _datasets(spec: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api import pod
 from tunesmith_api.naming import run_config_name
+from tunesmith_api.v1alpha1.status import VolumePath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tunesmith_api.run import FrozenRun
-    from tunesmith_api.v1alpha1.datasets import Dataset
+    from tunesmith_api.v1alpha1.chat_template import ChatTemplate
+    from tunesmith_api.v1alpha1.datasets import Dataset, UserFunction
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the pod's own memory disk, where torch's workers meet
 
@@ -47,24 +50,31 @@ def _run_config(run: FrozenRun) -> Mounted:
 
 
 def _claims(run: FrozenRun) -> Iterator[Mounted]:
-    """Mount each claim once, whatever it is used for; only the output claim can be written to."""
-    output = run.output.claim
+    """Mount each claim once, whatever it is used for; only those of the output and the cache can be written to."""
+    output, cache = run.output.claim, run.spec.model.cache
+    written = {output} | ({cache.claim_name} if cache else set())
+    tokenizer, chat_template = run.spec.model.tokenizer, run.spec.model.chat_template
     used = {dataset.claim.name for dataset in _datasets(run) if dataset.claim is not None}
-    used |= {place.claim for place in (run.model.base, run.model.adapter) if place is not None}
-    for index, claim in enumerate((output, *sorted(used - {output}))):
+    used |= {place.claim for place in (run.model.base, run.model.adapter) if isinstance(place, VolumePath)}
+    used |= {tokenizer.path.claim} if tokenizer and tokenizer.path else set()
+    used |= {chat_template.claim.name} if chat_template and chat_template.claim else set()
+    for index, claim in enumerate((output, *sorted((used | written) - {output}))):
         name = f"tunesmith-claim-{index}"
         # Read-only at the mount, not at the volume: a claim that pods mount both ways at once stays attachable.
         mount: dict[str, Any] = {"name": name, "mountPath": pod.claim_path(claim)}
-        if claim != output:
+        if claim not in written:
             mount["readOnly"] = True
         yield Mounted({"name": name, "persistentVolumeClaim": {"claimName": claim}}, (mount,))
 
 
 def _config_maps(run: FrozenRun) -> Iterator[Mounted]:
     keys: dict[str, set[str]] = {}
-    for dataset in _datasets(run):
-        if dataset.config_map is not None:
-            keys.setdefault(dataset.config_map.name, set()).add(dataset.config_map.key)
+    blocks: list[Dataset | UserFunction | ChatTemplate] = [*_datasets(run)]
+    blocks += [function for dataset in _datasets(run) for function in dataset.functions.values()]
+    blocks += [run.spec.model.chat_template] if run.spec.model.chat_template else []
+    for block in blocks:
+        if block.config_map is not None:
+            keys.setdefault(block.config_map.name, set()).add(block.config_map.key)
     for index, config_map in enumerate(sorted(keys)):
         name = f"tunesmith-configmap-{index}"
         items = [{"key": key, "path": key} for key in sorted(keys[config_map])]
@@ -91,5 +101,4 @@ def _overlay(run: FrozenRun) -> Iterator[Mounted]:
 
 
 def _datasets(run: FrozenRun) -> tuple[Dataset, ...]:
-    evaluation = run.spec.evaluation
-    return run.spec.datasets + ((evaluation.datasets or ()) if evaluation else ())
+    return tuple(itertools.chain.from_iterable(run.spec.all_datasets.values()))

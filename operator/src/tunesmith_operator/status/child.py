@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunesmith_api import labels
 from tunesmith_operator.desired import metadata
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Child:
     """One PyTorchJob."""
+
+    kind: ClassVar[str] = "PyTorchJob"
 
     name: str
     uid: str

@@ -17,6 +17,7 @@ _KNOWN: dict[int, ExitCode] = {int(code): code for code in ExitCode}
 _WORDS_LENGTH = 300
 _NO_LOG = "Error on reading termination message"  # the kubelet's own trouble, not the trainer's words
 _DISRUPTIVE = frozenset({ExitCode.TERMINATED, ExitCode.FENCED})
+_MORE_MEMORY = "Raise resourcesPerNode.limits.memory, or lower training.perDeviceTrainBatchSize or training.maxLength"
 _SIGNALS = {
     132: ("IllegalInstruction", "an instruction this CPU does not know: the image may be built for another one"),
     134: ("Aborted", "it aborted itself (SIGABRT)"),
@@ -69,15 +70,18 @@ def reason(termination: Termination) -> str:
     return f"ExitCode{code}" if code >= 0 else termination.reason or "PodFailed"
 
 
-def describe(termination: Termination, outcome: Outcome | None) -> str:
-    """Return for people how a container ended: in the trainer's words, else in the kubelet's."""
+def describe(termination: Termination, outcome: Outcome | None, *, more_memory: str = _MORE_MEMORY) -> str:
+    """Return for people how a container ended: in the trainer's words, else in the kubelet's.
+
+    Args:
+        termination: How it ended.
+        outcome: The trainer's own words, if it left any.
+        more_memory: What helps against running out of memory.
+    """
     if outcome is not None and outcome.message:
         return outcome.message
     if termination.reason == "OOMKilled":
-        return (
-            "the trainer ran out of memory. Raise resourcesPerNode.limits.memory, or lower"
-            " training.perDeviceTrainBatchSize or training.maxLength"
-        )
+        return f"the trainer ran out of memory. {more_memory}"
     code = termination.exit_code
     if code < 0:
         return f"the pod failed: {termination.message or termination.reason or 'no reason was told'}"

@@ -7,14 +7,14 @@ import re
 from typing import TYPE_CHECKING
 
 from tunesmith_api.pod import claim_path
-from tunesmith_api.v1alpha1.status import OutputRecord
+from tunesmith_api.v1alpha1.status import BaseRecord, HubModel, OutputRecord, VolumePath
 
 if TYPE_CHECKING:
     from tunesmith_api.progress import SavedOutput
     from tunesmith_api.run import FrozenRun
-    from tunesmith_api.v1alpha1.status import VolumePath
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def record(run: FrozenRun, saved: SavedOutput) -> OutputRecord | None:
@@ -32,28 +32,46 @@ def record(run: FrozenRun, saved: SavedOutput) -> OutputRecord | None:
         latest_path=f"{run.output.path}/output",
         digest=saved.digest,
         size_bytes=saved.size_bytes,
-        base_model=base,
+        base_model=BaseRecord.of(base) if base else None,
         load=_load(claim_path(run.output.claim, run.output_directory), base),
     )
 
 
-def _base_model(run: FrozenRun, saved: SavedOutput) -> VolumePath | None:
-    """Return the model that an adapter belongs to: the one the run began with, or one merged below the run's folder."""
+def _base_model(run: FrozenRun, saved: SavedOutput) -> VolumePath | HubModel | None:
+    """Return the model that an adapter belongs to: the one the run began with, or one merged below the run's folder.
+
+    Of a Hub model the trainer tells the commit.
+    """
     if saved.kind != "adapter":
         return None
-    told = saved.base_model
+    told, base = saved.base_model, run.model.base
+    if isinstance(told, HubModel):
+        same = isinstance(base, HubModel) and told.name == base.name and _COMMIT.fullmatch(told.revision)
+        return told if same else None
     if told is not None and told.claim == run.output.claim and told.path.startswith(f"{run.directory}/"):
         return told if ".." not in told.path.split("/") else None
-    return run.model.base
+    return base if isinstance(base, VolumePath) else None
 
 
-def _load(folder: str, base: VolumePath | None) -> str:
-    lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", f"folder = {json.dumps(folder)}"]
+def _load(folder: str, base: VolumePath | HubModel | None) -> str:
+    lines = [
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"folder = {json.dumps(folder)}",
+        "tokenizer = AutoTokenizer.from_pretrained(folder)",
+    ]
     if base is None:
         lines.append("model = AutoModelForCausalLM.from_pretrained(folder)")
     else:
         lines.insert(0, "from peft import PeftModel")
-        lines.append(f"base = AutoModelForCausalLM.from_pretrained({json.dumps(claim_path(base.claim, base.path))})")
+        lines.append(f"base = AutoModelForCausalLM.from_pretrained({_arguments(base)})")
+        # The adapter may bring tokens along that the base has no embeddings for.
+        lines.append("if len(tokenizer) > base.get_input_embeddings().num_embeddings:")
+        lines.append("    base.resize_token_embeddings(len(tokenizer))")
         lines.append("model = PeftModel.from_pretrained(base, folder)")
-    lines.append("tokenizer = AutoTokenizer.from_pretrained(folder)")
     return "\n".join(lines)
+
+
+def _arguments(base: VolumePath | HubModel) -> str:
+    if isinstance(base, HubModel):
+        return f"{json.dumps(base.name)}, revision={json.dumps(base.revision)}"
+    return json.dumps(claim_path(base.claim, base.path))

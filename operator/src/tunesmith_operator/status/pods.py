@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.labels import REPLICA_INDEX
-from tunesmith_api.pod import CONTAINER_NAME
+from tunesmith_api.pod import CONTAINER_NAME, PREPARATION_CONTAINER_NAME
 from tunesmith_operator.inputs import Termination
 from tunesmith_operator.status import times
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tunesmith_operator.inputs import Object
 
+_CONTAINERS = frozenset({CONTAINER_NAME, PREPARATION_CONTAINER_NAME})
 UNKNOWN_EXIT_CODE = -1
 """Exit code of a pod that failed without its container having run to an end."""
 
@@ -37,7 +38,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Pod:
-    """One pod of an attempt."""
+    """One pod of an attempt or of a preparation."""
 
     index: int
     uid: str
@@ -159,7 +160,7 @@ def _deletion_requested(pod: Object) -> datetime | None:
 
 def _container(pod: Object) -> Mapping[str, Any]:
     statuses = pod.get("status", {}).get("containerStatuses") or []
-    return next((entry for entry in statuses if entry.get("name") == CONTAINER_NAME), {})
+    return next((entry for entry in statuses if entry.get("name") in _CONTAINERS), {})
 
 
 def _condition(pod: Object, kind: str) -> Mapping[str, Any]:

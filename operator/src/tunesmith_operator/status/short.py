@@ -15,11 +15,14 @@ _LENGTH = 512
 
 
 def model(job: Object) -> str | None:
-    """Return the model of a job in short: a claim's folder, another job, or the size of an architecture."""
+    """Return the model of a job in short: a Hub id, a claim's folder, another job, or an architecture's size."""
     spec: Any = job.get("spec") or {}
     source: Any = spec.get("model") if isinstance(spec, dict) else None
     if not isinstance(source, dict):
         return None
+    name, revision = source.get("name"), source.get("revision")
+    if isinstance(name, str):
+        return shorten(f"{name}@{revision}" if revision else name, _LENGTH)
     for field, text in _TEXTS.items():
         block = source.get(field)
         if isinstance(block, dict):

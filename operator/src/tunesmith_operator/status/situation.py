@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tunesmith_operator.desired import metadata, references, run_config
-from tunesmith_operator.status import attempts, child, pods, short, stored
+from tunesmith_operator.status import attempts, child, pods, preparation, short, stored
 from tunesmith_operator.status.conditions import Stamp
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tunesmith_operator.inputs import Inputs, Object
     from tunesmith_operator.status.child import Child
     from tunesmith_operator.status.pods import Pod
+    from tunesmith_operator.status.preparation import BatchJob
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Situation:
         run_problem: Why the run's ConfigMap can not be read; empty when it can, or is not there.
         child: PyTorchJob of the newest attempt, when it is the job's own.
         pods: All pods that carry the name of that PyTorchJob.
+        batch_job: Job of the newest preparation, when it is the job's own and its end is not known for good.
     """
 
     inputs: Inputs
@@ -42,6 +44,7 @@ class Situation:
     run_problem: str
     child: Child | None
     pods: tuple[Pod, ...]
+    batch_job: BatchJob | None
 
     @property
     def now(self) -> datetime:
@@ -64,13 +67,27 @@ class Situation:
         """Pods of the newest attempt's name in which something may still run."""
         return tuple(pod for pod in self.pods if not pod.terminal)
 
+    @property
+    def preparation_pod(self) -> Pod | None:
+        """The pod of the newest preparation: the one that was seen first."""
+        record = self.status.preparation
+        if record is None:
+            return None
+        found = [pods.read(pod, self.inputs.terminations) for pod in self.inputs.preparation_pods]
+        own = [pod for pod in found if pod.owner_uid == record.job_uid]
+        return next((pod for pod in own if record.pod_uid in {None, pod.uid}), None)
+
     def with_status(self, status: JobStatus) -> Situation:
         """Return the situation with another status."""
         return replace(self, status=status)
 
     def strangers(self) -> tuple[Object, ...]:
         """Return objects of names that the job needs, and that are not its own."""
-        needed = (self.inputs.run_config, self.inputs.child if self.attempt is None else None)
+        needed = (
+            self.inputs.run_config,
+            self.inputs.child if self.attempt is None else None,
+            self.inputs.preparation if self.status.preparation is None else None,
+        )
         return tuple(obj for obj in needed if obj is not None and metadata.owner_uid(obj) != self.uid)
 
 
@@ -82,10 +99,15 @@ def observe(inputs: Inputs) -> Situation:
     run, problem = _run(inputs, uid)
     found = child.read(inputs.child) if inputs.child is not None else None
     own = found if found is not None and found.owner_uid == uid else None
+    job = preparation.read(inputs.preparation) if inputs.preparation is not None else None
+    own_job = job if job is not None and job.owner_uid == uid else None
     status = _remember(_of_run(stored.read(inputs.job.get("status")), stamp.run_id), own, inputs.now)
+    status = preparation.remember(status, own_job, inputs.now)
     newest = attempts.newest(status)
     if own is not None and newest is not None and newest.child_uid != own.uid:
         own = None  # another PyTorchJob of the attempt's name: the attempt's own is gone
+    if own_job is not None and status.preparation is not None and status.preparation.job_uid != own_job.uid:
+        own_job = None
     return Situation(
         inputs=inputs,
         uid=uid,
@@ -95,6 +117,7 @@ def observe(inputs: Inputs) -> Situation:
         run_problem=problem,
         child=own,
         pods=tuple(pods.read(pod, inputs.terminations) for pod in inputs.pods),
+        batch_job=own_job,
     )
 
 
@@ -108,10 +131,11 @@ def _run(inputs: Inputs, uid: str) -> tuple[FrozenRun | None, str]:
 
 
 def _of_run(status: JobStatus, run_id: str) -> JobStatus:
-    """Forget what a former run left in the status, but for its attempts: their numbers go on."""
+    """Forget what a former run left in the status, but for its attempts and its preparation: their numbers go on."""
     if status.run_id in {None, run_id}:
         return status
-    return type(status)(conditions=status.conditions, attempts=status.attempts)
+    former = preparation.slim(status.preparation)
+    return type(status)(conditions=status.conditions, attempts=status.attempts, preparation=former)
 
 
 def _remember(status: JobStatus, own: Child | None, now: datetime) -> JobStatus:

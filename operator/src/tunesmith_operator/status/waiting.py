@@ -1,4 +1,7 @@
-"""Why the pods of an attempt do not run yet, in words that say what to do. The first that finds something wins."""
+"""Why the pods of an attempt or a preparation do not run yet, in words that say what to do.
+
+The first that finds something wins.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tunesmith_api.meta import Reason, State
+from tunesmith_operator.status.preparation import BatchJob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +27,8 @@ SCHEDULING_SECONDS = 5
 SLOW_START_SECONDS = 120
 """How long a container may be on its way before the status says where to look."""
 
+_AGAIN_SECONDS = 15.0  # Jobs are not watched
+
 _IMAGE_REASONS = frozenset(
     {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 )
@@ -31,7 +37,7 @@ _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError
 
 @dataclass(frozen=True)
 class Cause:
-    """What an attempt waits for.
+    """What is waited for.
 
     Attributes:
         state: The word for `kubectl get`.
@@ -48,24 +54,34 @@ class Cause:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is looked at: one attempt before its trainers run."""
+    """What is looked at: what makes the pods, and these before their containers run.
 
-    child: Child
+    Attributes:
+        child: What makes the pods.
+        pods: Those that exist.
+        nodes: How many there must be.
+        claims: The job's claims by name.
+        now: The time.
+        demands: The fields that say what a pod asks for.
+    """
+
+    child: Child | BatchJob
     pods: tuple[Pod, ...]
     nodes: int
     claims: Mapping[str, Object]
     now: datetime
+    demands: str = "resourcesPerNode, numProcPerNode or podTemplate"
 
 
 def cause(scene: Scene) -> Cause | None:
-    """Return why the attempt does not run yet; None when every pod's container does."""
+    """Return why the pods do not run yet; None when every pod's container does."""
     return next((found for look in _LOOKS if (found := look(scene))), None)
 
 
 def _suspended(scene: Scene) -> Cause | None:
     if not scene.child.suspended:
         return None
-    message = f"PyTorchJob {scene.child.name} is suspended: its queue (Kueue) has not let it in yet."
+    message = f"{scene.child.kind} {scene.child.name} is suspended: its queue (Kueue) has not let it in yet."
     return Cause(State.WAITING, Reason.CREATING_PODS, message)
 
 
@@ -90,7 +106,7 @@ def _unschedulable(scene: Scene) -> Cause | None:
         State.WAITING,
         Reason.UNSCHEDULABLE,
         f"no node takes pod {pod.name}: {_said(pod.unschedulable)}. Free or add such nodes, or ask for less in"
-        " resourcesPerNode, numProcPerNode or podTemplate.",
+        f" {scene.demands}.",
     )
 
 
@@ -125,8 +141,16 @@ def _silent(scene: Scene) -> Cause | None:
         return None
     left = _left(scene.child.created, SILENT_SECONDS, scene.now)
     if left > 0:
-        message = f"PyTorchJob {scene.child.name} exists; {len(scene.pods)} of {scene.nodes} pods do."
+        message = f"{scene.child.kind} {scene.child.name} exists; {len(scene.pods)} of {scene.nodes} pods do."
         return Cause(State.STARTING, Reason.CREATING_PODS, message, left)
+    if isinstance(scene.child, BatchJob):
+        return Cause(
+            State.WAITING,
+            Reason.JOB_CONTROLLER_SILENT,
+            f"the cluster has made no pod of Job {scene.child.name} in more than {SILENT_SECONDS} s."
+            f" `kubectl describe job {scene.child.name}` tells which quota or policy refuses it.",
+            _AGAIN_SECONDS,
+        )
     return Cause(
         State.WAITING,
         Reason.TRAINING_OPERATOR_SILENT,

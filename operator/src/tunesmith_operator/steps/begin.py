@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tunesmith_api.meta import Reason, State
 from tunesmith_operator.desired.child import child
-from tunesmith_operator.desired.claim import output_claim
-from tunesmith_operator.desired.run_config import run_config
-from tunesmith_operator.inputs import Create
+from tunesmith_operator.inputs import Create, Decision
 from tunesmith_operator.status import attempts, ending, progress, times
+from tunesmith_operator.status.resolved import resolved
 from tunesmith_operator.steps import backoff, common
+from tunesmith_operator.steps.prepare import prepare
 
 if TYPE_CHECKING:
     from tunesmith_api.run import FrozenRun
-    from tunesmith_operator.inputs import Decision
     from tunesmith_operator.status.situation import Situation
 
 _RETRY_SECONDS = 15.0
-_CONFLICT = 409
 
 
 def next_attempt(situation: Situation) -> Decision | None:
@@ -40,24 +39,27 @@ def begin(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> Decis
         run: The frozen run.
         run_is_stored: Whether its ConfigMap exists.
     """
-    if run_is_stored and situation.status.start_time is None:
-        started = situation.status.model_copy(update={"start_time": times.render(situation.now)})
-        situation = situation.with_status(started)
-    situation = _amend(situation, run)
+    status = situation.status.model_copy(update={"resolved": resolved(run)})
+    if run_is_stored and status.start_time is None:
+        status = status.model_copy(update={"start_time": times.render(situation.now)})
+    situation = situation.with_status(status)
+    prepared = prepare(situation, run, run_is_stored=run_is_stored)
+    if isinstance(prepared, Decision):
+        return prepared
+    news = prepared is not situation
+    situation = _amend(prepared, run)
     for obstacle in (_former_child, _former_pods, _back_off, *OBSTACLES_TO_CREATION):
         decision = obstacle(situation)
         if decision is not None:
             return decision
-    return _create(situation, run, run_is_stored=run_is_stored)
+    # What a preparation found is written down first: once there is an attempt, nobody looks at its pod again.
+    return replace(_create(situation, run, run_is_stored=run_is_stored), status_first=news)
 
 
 def _create(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> Decision:
     newest = situation.attempt
     number = newest.number + 1 if newest else 1
-    actions = [] if run.output.claim in situation.inputs.claims else [Create(output_claim(run), adopt="any")]
-    if not run_is_stored:
-        actions.append(Create(run_config(run), adopt="owned"))
-    actions.append(Create(child(run, number), adopt="owned"))
+    actions = (*common.foundation(situation, run, run_is_stored=run_is_stored), Create(child(run, number), "owned"))
     attempt = attempts.new(situation.inputs.key, run.run_id, number, situation.now)
     status = attempts.append(situation.status, attempt).model_copy(
         update={"start_time": situation.status.start_time or times.render(situation.now), "timings": None}
@@ -67,7 +69,7 @@ def _create(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> Dec
         State.STARTING,
         Reason.CREATING_PODS.value,
         f"attempt {number} is being created as PyTorchJob {attempt.child}",
-        actions=tuple(actions),
+        actions=actions,
     )
 
 
@@ -124,24 +126,6 @@ def _no_training_operator(situation: Situation) -> Decision | None:
     )
 
 
-def _refused(situation: Situation) -> Decision | None:
-    error = situation.inputs.child_error
-    if error is None:
-        return None
-    if error.status == _CONFLICT:
-        return common.fail(
-            situation,
-            Reason.NAME_CONFLICT.value,
-            f"an object that the job needs exists and does not belong to it: {error.message.rstrip('.')}. Remove or"
-            " rename it, or give the job another name",
-        )
-    message = (
-        f"the API server refuses an object of this job ({error.status} {error.reason}): {error.message.rstrip('.')}. It"
-        " is tried again; a quota, a policy or an admission webhook that is down must be put right by who runs it"
-    )
-    return common.waiting(situation, Reason.CHILD_REFUSED, message, seconds=_RETRY_SECONDS)
-
-
 def _restarting(situation: Situation, what: str, *, seconds: float, remove: bool = False) -> Decision:
     attempt = situation.attempt
     story = f"attempt {attempt.number} ended ({attempt.reason}): {attempt.message}" if attempt else ""
@@ -155,7 +139,7 @@ def _restarting(situation: Situation, what: str, *, seconds: float, remove: bool
     )
 
 
-OBSTACLES_TO_CREATION = (_no_training_operator, _refused)
+OBSTACLES_TO_CREATION = (_no_training_operator, common.refused)
 TRAINING_OPERATOR_MISSING = (
     "this cluster does not know PyTorchJob (kubeflow.org/v1): the Kubeflow training operator is not installed. Install"
     " its version 1.9; the job goes on by itself"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunesmith_api.meta import State
+from tunesmith_api.meta import Reason, State
 from tunesmith_operator.desired.child import KIND
-from tunesmith_operator.inputs import Decision, Delete
+from tunesmith_operator.desired.claim import claims
+from tunesmith_operator.desired.run_config import run_config
+from tunesmith_operator.inputs import Create, Decision, Delete
 from tunesmith_operator.status import conditions, times
 from tunesmith_operator.status.ending import LOST_SECONDS
 
 if TYPE_CHECKING:
-    from tunesmith_api.meta import Reason
-    from tunesmith_operator.inputs import Create
+    from tunesmith_api.run import FrozenRun
     from tunesmith_operator.status.pods import Pod
     from tunesmith_operator.status.situation import Situation
 
+_RETRY_SECONDS = 15.0
+_CONFLICT = 409
 GIVEN_UP_SECONDS = 300
 """How long after its grace period a deleted pod of a lost node holds back the next attempt.
 
@@ -53,10 +56,42 @@ def fail(situation: Situation, reason: str, message: str, *, actions: tuple[Dele
     return Decision(status.to_wire(), actions, status_first=bool(actions), requeue_after=linger)
 
 
+def refused(situation: Situation) -> Decision | None:
+    """Tell why the API server refused to create an object earlier in this pass; None when it did not."""
+    error = situation.inputs.child_error
+    if error is None:
+        return None
+    if error.status == _CONFLICT:
+        return fail(
+            situation,
+            Reason.NAME_CONFLICT.value,
+            f"an object that the job needs exists and does not belong to it: {error.message.rstrip('.')}. Remove or"
+            " rename it, or give the job another name",
+        )
+    message = (
+        f"the API server refuses an object of this job ({error.status} {error.reason}): {error.message.rstrip('.')}. It"
+        " is tried again; a quota, a policy or an admission webhook that is down must be put right by who runs it"
+    )
+    return waiting(situation, Reason.CHILD_REFUSED, message, seconds=_RETRY_SECONDS)
+
+
+def foundation(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> tuple[Create, ...]:
+    """Return what creates the claims and the frozen run that pods of a run mount, as far as they do not exist."""
+    there = situation.inputs.claims
+    missing = tuple(Create(claim, adopt="any") for claim in claims(run) if claim["metadata"]["name"] not in there)
+    return missing if run_is_stored else (*missing, Create(run_config(run), adopt="owned"))
+
+
 def delete_child(situation: Situation) -> tuple[Delete, ...]:
     """Return what removes the newest attempt's PyTorchJob, if it is there."""
     child = situation.child
     return (Delete(KIND, child.name, child.uid),) if child is not None and not child.deleting else ()
+
+
+def delete_preparation(situation: Situation) -> tuple[Delete, ...]:
+    """Return what removes the newest preparation's Job, if it is there."""
+    job = situation.batch_job
+    return (Delete(job.kind, job.name, job.uid),) if job is not None and not job.deleting else ()
 
 
 def held_back(situation: Situation, pods: tuple[Pod, ...]) -> tuple[str, float] | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tunesmith_api.run import FrozenRun
     from tunesmith_operator.status.situation import Situation
 
-_AGAIN = "Put it right and set a new spec.runId to start a fresh run."
+AGAIN = "Put it right and set a new spec.runId to start a fresh run."
 
 
 def end_attempt(situation: Situation) -> Decision | None:
@@ -32,8 +32,8 @@ def end_attempt(situation: Situation) -> Decision | None:
         return _succeed(situation, run, verdict)
     situation = _recorded(situation, run, verdict)
     if verdict.result == "Failed":
-        return common.fail(situation, verdict.reason, f"{common.sentence(verdict.message)} {_AGAIN}")
-    return _beyond_limit(situation, verdict) or _restart(situation, verdict)
+        return common.fail(situation, verdict.reason, f"{common.sentence(verdict.message)} {AGAIN}")
+    return beyond_limit(situation, verdict) or _restart(situation, verdict)
 
 
 def judge(situation: Situation) -> Ending | ending.Undecided | None:
@@ -83,7 +83,7 @@ def _succeed(situation: Situation, run: FrozenRun, verdict: Ending) -> Decision:
         message = "the trainer ended well, but what it told about its output can not be true"
         invalid = Ending("Crashed", "OutcomeInvalid", message, verdict.exit_code)
         situation = _recorded(situation, run, invalid)
-        return _beyond_limit(situation, invalid) or _restart(situation, invalid)
+        return beyond_limit(situation, invalid) or _restart(situation, invalid)
     situation = _recorded(situation, run, verdict)
     status = situation.status.model_copy(update={"output": record, "completion_time": times.render(situation.now)})
     steps = status.progress.current_step if status.progress else None
@@ -91,18 +91,17 @@ def _succeed(situation: Situation, run: FrozenRun, verdict: Ending) -> Decision:
     return Decision(conditions.complete(status, situation.stamp, message=message).to_wire())
 
 
-def _beyond_limit(situation: Situation, verdict: Ending) -> Decision | None:
+def beyond_limit(situation: Situation, verdict: Ending, *, what: str = "attempts") -> Decision | None:
+    """Fail the job once too many of its attempts, or of its preparations, have crashed or were lost."""
     status, policy = situation.status, _run_policy(situation)
     last = f"The last one ({verdict.reason}): {common.sentence(verdict.message)}"
     if verdict.result == "Crashed" and status.failures > policy.backoff_limit:
-        message = (
-            f"{status.failures} attempts crashed; runPolicy.backoffLimit is {policy.backoff_limit}. {last} {_AGAIN}"
-        )
+        message = f"{status.failures} {what} crashed; runPolicy.backoffLimit is {policy.backoff_limit}. {last} {AGAIN}"
         return common.fail(situation, Reason.BACKOFF_LIMIT_EXCEEDED.value, message)
     if verdict.result == "Disrupted" and status.disruptions > policy.max_disruptions:
         message = (
-            f"{status.disruptions} attempts were disrupted; runPolicy.maxDisruptions is {policy.max_disruptions}."
-            f" {last} {_AGAIN}"
+            f"{status.disruptions} {what} were disrupted; runPolicy.maxDisruptions is {policy.max_disruptions}."
+            f" {last} {AGAIN}"
         )
         return common.fail(situation, Reason.TOO_MANY_DISRUPTIONS.value, message)
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tunesmith_api.meta import Reason, State
-from tunesmith_operator.status import attempts
+from tunesmith_operator.status import attempts, preparation
 from tunesmith_operator.status.attempts import Ending
 from tunesmith_operator.steps import common
 
@@ -35,4 +35,22 @@ def clear_former_run(situation: Situation) -> Decision | None:
         actions=common.delete_child(situation),
         status_first=True,
         seconds=seconds,
+    )
+
+
+def clear_former_preparation(situation: Situation) -> Decision | None:
+    """Stop a preparation that belongs to a former run."""
+    record, wanted = situation.status.preparation, situation.stamp.run_id
+    if record is None or record.run_id == wanted or record.end_time is not None:
+        return None
+    ending = Ending("Disrupted", "Superseded", f"run {record.run_id} was replaced by run {wanted}")
+    closed = preparation.close(record, ending, situation.now)
+    return common.going(
+        situation.with_status(situation.status.model_copy(update={"preparation": closed})),
+        State.RESTARTING,
+        Reason.RESTARTING.value,
+        f"run {wanted} starts now; the preparation of run {record.run_id} is being stopped",
+        actions=common.delete_preparation(situation),
+        status_first=True,
+        seconds=1.0,
     )

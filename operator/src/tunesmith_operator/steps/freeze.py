@@ -90,20 +90,22 @@ def _resolve(situation: Situation) -> FrozenRun | policies.Finding:
 
 
 def _was_started(situation: Situation) -> bool:
-    """Whether an attempt of this run has been seen, so that its ConfigMap must have been there."""
-    attempt = situation.attempt
-    return attempt is not None and attempt.run_id == situation.stamp.run_id and attempt.child_uid is not None
+    """Whether an attempt or a preparation of this run has been seen, so that its ConfigMap must have been there."""
+    attempt, record, run_id = situation.attempt, situation.status.preparation, situation.stamp.run_id
+    trained = attempt is not None and attempt.run_id == run_id and attempt.child_uid is not None
+    return trained or (record is not None and record.run_id == run_id and record.job_uid is not None)
 
 
 def _restore(situation: Situation) -> Decision:
-    """Make a deleted run ConfigMap again, if that gives the very run that the attempt was made from.
+    """Make a deleted run ConfigMap again, if that gives the very run that attempt or preparation was made from.
 
     The spec can not have changed, but the installation's profiles, its defaults or the other job's output can have.
     """
     found = _resolve(situation)
     if isinstance(found, policies.Finding):
         return _lost(situation, found.message)
-    if situation.child is None or situation.child.run_digest != run_config.digest(found):
+    witness = situation.child or situation.batch_job
+    if witness is None or witness.run_digest != run_config.digest(found):
         return _lost(situation, "defaults, accelerator profile or the other job's output may have changed since")
     create = Create(run_config.run_config(found), adopt="owned")
     return Decision(situation.status.to_wire(), (create,), requeue_after=1.0)
@@ -119,4 +121,9 @@ def _lost(situation: Situation, why: str) -> Decision:
         f"the ConfigMap of run {situation.stamp.run_id} was deleted and can not be made again as it was: {why}"
         f"{'' if why.endswith('.') else '.'} Set a new spec.runId to start a fresh run"
     )
-    return common.fail(situation, Reason.RUN_CONFIG_LOST.value, message, actions=common.delete_child(situation))
+    return common.fail(
+        situation,
+        Reason.RUN_CONFIG_LOST.value,
+        message,
+        actions=(*common.delete_child(situation), *common.delete_preparation(situation)),
+    )

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 import scenario
 
+from tunesmith_api import pod
 from tunesmith_api.run import FrozenRun
 from tunesmith_operator.accelerators.quantities import whole_cores
 from tunesmith_operator.desired import run_config
 from tunesmith_operator.desired.child import child
-from tunesmith_operator.desired.claim import output_claim
+from tunesmith_operator.desired.claim import claims
 from tunesmith_operator.inputs import JobKey
 
 KEY = JobKey("FineTuneJob", "team", "tiny")
@@ -72,10 +73,72 @@ def test_every_mount_has_its_volume_and_every_volume_its_mount() -> None:
     assert len(set(paths)) == len(paths)
 
 
-def test_an_output_claim_is_labelled_and_never_owned() -> None:
-    metadata = output_claim(frozen())["metadata"]
-    assert "ownerReferences" not in metadata
-    assert metadata["labels"]["tunesmith.dev/job-name"] == "tiny"
+def test_claims_are_labelled_and_never_owned() -> None:
+    model = {"name": "team/tiny", "cache": {"claimName": "models"}}
+    output, cache = (claim["metadata"] for claim in claims(frozen(model=model)))
+    assert "ownerReferences" not in output.keys() | cache.keys()
+    assert output["labels"]["tunesmith.dev/job-name"] == "tiny"
+    assert cache["labels"] == {
+        "app.kubernetes.io/managed-by": "tunesmith",
+        "app.kubernetes.io/component": "hub-cache",
+    }, "no job's: all share it"
+
+
+def test_a_cache_on_the_output_claim_is_made_once_and_mounted_once() -> None:
+    run = frozen(model={"name": "team/tiny", "cache": {"claimName": "results"}}, output={"claimName": "results"})
+    assert len(list(claims(run))) == 1
+    assert [m["mountPath"] for m in container(run)["volumeMounts"]].count("/tunesmith/claims/results") == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "mounts"),
+    [
+        ({"claim": {"name": "shared", "path": "chat.jinja"}}, {"/tunesmith/claims/shared", "/tunesmith/claims/tokens"}),
+        ({"configMap": {"name": "shared", "key": "k"}}, {"/tunesmith/configmaps/shared", "/tunesmith/claims/tokens"}),
+    ],
+)
+def test_a_tokenizer_and_a_chat_template_are_mounted(source: dict[str, Any], mounts: set[str]) -> None:
+    model = {"name": "team/tiny", "tokenizer": {"path": {"claim": "tokens"}}, "chatTemplate": source}
+    found = {mount["mountPath"]: mount.get("readOnly") for mount in container(frozen(model=model))["volumeMounts"]}
+    assert mounts <= found.keys()
+    assert all(found[path] for path in mounts)
+
+
+def test_the_token_reaches_the_pods_as_a_reference_alone() -> None:
+    run = frozen(
+        model={"name": "team/tiny", "tokenSecretRef": {"name": "hub"}},
+        podTemplate={"env": [{"name": "HF_TOKEN", "value": "another"}]},
+    )
+    (token,) = (variable for variable in container(run)["env"] if variable["name"] == "HF_TOKEN")
+    assert token == {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}
+
+
+def test_keys_of_servers_reach_the_pods_as_references_alone() -> None:
+    bucket = {"uri": {"url": "s3://data/a.jsonl", "secretRef": {"name": "bucket"}}}
+    web = {"uri": {"url": "https://example.com/b.jsonl", "secretRef": {"name": "web"}}}
+    run = frozen(datasets=[bucket, {"uri": {"url": "s3://public/c.jsonl"}}], evaluation={"datasets": [web, bucket]})
+    found = {
+        variable["name"]: variable["valueFrom"]["secretKeyRef"]
+        for variable in container(run)["env"]
+        if variable["name"].startswith("TUNESMITH_SECRET_")
+    }
+    assert list(found.values()) == [
+        {"name": "bucket", "key": "AWS_ACCESS_KEY_ID"},
+        {"name": "bucket", "key": "AWS_SECRET_ACCESS_KEY"},
+        {"name": "bucket", "key": "AWS_SESSION_TOKEN", "optional": True},
+        {"name": "web", "key": "token"},
+    ]
+    assert pod.secret_variable("web", "token") in found
+
+
+def test_code_is_mounted_where_the_trainer_looks_for_it() -> None:
+    code = {"configMap": {"name": "code", "key": "alpaca.py"}, "function": "prompt"}
+    dataset = {"claim": {"name": "data", "path": "p"}, "promptFunction": code, "completionTemplate": "{a}"}
+    spec = pod_spec(frozen(datasets=[dataset], evaluation={"datasets": [dataset]}))
+    (volume,) = (volume for volume in spec["volumes"] if volume.get("configMap", {}).get("name") == "code")
+    assert volume["configMap"]["items"] == [{"key": "alpaca.py", "path": "alpaca.py"}]
+    (mount,) = (m for m in spec["containers"][0]["volumeMounts"] if m["name"] == volume["name"])
+    assert (mount["mountPath"], mount["readOnly"]) == ("/tunesmith/configmaps/code", True)
 
 
 def test_the_child_leaves_retries_deadline_and_ttl_to_us() -> None:

@@ -12,7 +12,13 @@ JOB: dict[str, Any] = {
     "spec": {
         "runId": "7",
         "model": {"fromJob": {"name": "base"}},
-        "datasets": [{"claim": {"name": "a", "path": "x"}}, {"configMap": {"name": "m", "key": "k.txt"}}],
+        "datasets": [
+            {"claim": {"name": "a", "path": "x"}},
+            {
+                "configMap": {"name": "m", "key": "k.txt"},
+                "promptFunction": {"configMap": {"name": "f", "key": "k.py"}, "function": "prompt"},
+            },
+        ],
         "evaluation": {"datasets": [{"claim": {"name": "b", "path": "y"}}]},
         "podTemplate": {
             "volumes": [
@@ -33,8 +39,44 @@ def test_everything_a_job_refers_to() -> None:
     assert references.dependency(KEY, JOB) == other
     assert references.claims(KEY, JOB, {other: BASE}) == {"a", "b", "c", "base-ftj", "models", "tiny-ftj"}
     assert references.input_claims(KEY, JOB, {}) == {"a", "b", "c"}
-    assert references.config_maps(JOB) == {"m", "n"}
-    assert references.config_map_keys(JOB) == (("m", "k.txt"),)
+    assert references.config_maps(JOB) == {"f", "m", "n"}
+    assert references.config_map_keys(JOB) == (("m", "k.txt"), ("f", "k.py"))
+
+
+def test_a_cache_is_made_when_it_does_not_exist() -> None:
+    job = {"spec": {"model": {"name": "team/tiny", "cache": {"claimName": "models"}}, "output": {"claimName": "out"}}}
+    assert references.made_claims(KEY, job) == {"models", "out"}
+    assert references.claims(KEY, job, {}) == {"models", "out"}
+    assert references.input_claims(KEY, job, {}) == frozenset()
+
+
+def test_a_tokenizer_and_a_chat_template_are_read_from_claims_and_config_maps() -> None:
+    model: dict[str, Any] = {"tokenizer": {"path": {"claim": "t"}}, "chatTemplate": {"claim": {"name": "c"}}}
+    assert references.input_claims(KEY, {"spec": {"model": model}}, {}) == {"t", "c"}
+    model["chatTemplate"] = {"configMap": {"name": "m", "key": "chat.jinja"}}
+    assert references.config_maps({"spec": {"model": model}}) == {"m"}
+    assert references.config_map_keys({"spec": {"model": model}}) == (("m", "chat.jinja"),)
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "device", "name"),
+    [
+        ({}, {}, "cuda", "tiny-ftj-prep-1"),
+        ({}, {}, "cpu", None),
+        ({"prepare": {"mode": "always"}}, {}, "cpu", "tiny-ftj-prep-1"),
+        ({"prepare": {"mode": "never"}}, {}, "cuda", None),
+        ({}, {"attempts": [{"runId": "1"}]}, "cuda", None),
+        ({}, {"preparation": {"job": "x", "runId": "1"}}, "cuda", "x"),
+        ({}, {"preparation": {"job": "x", "runId": "1", "endTime": "t", "result": "Crashed"}}, "cuda", "x"),
+        ({}, {"preparation": {"job": "x", "runId": "1", "endTime": "t", "result": "Succeeded"}}, "cuda", None),
+        ({}, {"preparation": {"job": "x", "runId": "0"}}, "cuda", "x"),
+        ({}, {"preparation": {"job": "x", "runId": "0", "endTime": "t", "result": "Disrupted"}}, "cuda", None),
+    ],
+)
+def test_a_preparation_is_looked_at_only_while_it_matters(
+    spec: Any, status: Any, device: str, *, name: str | None
+) -> None:
+    assert references.preparation(KEY, {"spec": spec, "status": status}, device) == name
 
 
 def test_a_fresh_job_looks_at_its_first_child() -> None:

@@ -90,6 +90,8 @@ def test_a_former_runs_end_is_not_waited_for() -> None:
 @pytest.mark.parametrize(
     ("source", "text"),
     [
+        ({"name": "team/tiny"}, "team/tiny"),
+        ({"name": "team/tiny", "revision": "v1"}, "team/tiny@v1"),
         ({"path": {"claim": "c", "path": "a/b"}}, "c:a/b"),
         ({"path": {"claim": "c"}}, "c:/"),
         ({"fromJob": {"name": "j"}}, "ftj/j"),
@@ -108,5 +110,5 @@ def test_the_model_in_short(source: Any, text: str | None) -> None:
 def test_how_to_load_fits_the_longest_names() -> None:
     base = VolumePath(claim="b" * 253, path="/".join(["c" * 127] * 4) + "/runs/" + "d" * 53 + "/output")
     text = output._load(f"/tunesmith/claims/{'a' * 253}/{'e' * 512}/runs/{'f' * 53}/output", base)
-    assert len(text) <= 2048
+    assert len(text) <= 4096
     compile(text, "load", "exec")

@@ -26,6 +26,7 @@ RESOURCES = {
     },
     ("apiextensions.k8s.io", "v1"): {"customresourcedefinitions": "CustomResourceDefinition"},
     ("coordination.k8s.io", "v1"): {"leases": "Lease"},
+    ("batch", "v1"): {"jobs": "Job"},
     ("kubeflow.org", "v1"): {"pytorchjobs": "PyTorchJob"},
     ("tunesmith.dev", "v1alpha1"): {"finetunejobs": "FineTuneJob", "alignmentjobs": "AlignmentJob"},
 }

@@ -12,6 +12,7 @@ from api_server import ApiServer, failure
 from tunesmith_operator.gather import Gatherer, View
 from tunesmith_operator.inputs import Create, Decision, Delete, Inputs, JobKey, Object
 from tunesmith_operator.kube import KubeClient
+from tunesmith_operator.permissions import Permissions
 from tunesmith_operator.reconcile import Memory, Reconciler
 from tunesmith_operator.triggers import JOB, STATUS
 
@@ -56,7 +57,9 @@ def make(client: KubeClient) -> Callable[[Callable[[Inputs], Decision]], Bench]:
         def worth(old: Mapping[str, Any], new: Mapping[str, Any], _last: datetime | None, _now: datetime) -> bool:
             return old != new
 
-        view = View(profiles={}, samples=Silent(), terminations=lambda _: {}, installed=lambda: True)
+        view = View(
+            profiles={}, permissions=Permissions(), samples=Silent(), terminations=lambda _: {}, installed=lambda: True
+        )
         memory = Memory(
             hint=lambda key: bench.hints.pop(key, None),
             poll=lambda key, target: bench.polls.append((key, target)),
@@ -282,6 +285,40 @@ async def test_many_pods_are_listed_by_their_label(api: ApiServer, make: Make) -
     bench = make(lambda inputs: Decision(status={"pods": len(inputs.pods)}))
     await bench.reconciler.work(KEY, EVENT)
     assert status(api) == {"pods": 8}
+
+
+PREPARATION = "a-ftj-prep-1"
+
+
+async def test_a_preparation_and_its_pods_are_read_while_they_matter(api: ApiServer, make: Make) -> None:
+    record = {"job": PREPARATION, "number": 1, "runId": "1"}
+    apply(api, status={"preparation": record})
+    api.put("jobs", {"metadata": {"name": PREPARATION}})
+    for name, owner in (("one", PREPARATION), ("other", "b-ftj-prep-1")):
+        api.put("pods", {"metadata": {"name": name, "labels": {"batch.kubernetes.io/job-name": owner}}})
+    bench = make(lambda inputs: Decision(status=inputs.job["status"]))
+    await bench.reconciler.work(KEY, EVENT)
+    (seen,) = bench.seen
+    assert seen.preparation is not None
+    assert [pod["metadata"]["name"] for pod in seen.preparation_pods] == ["one"]
+    apply(api, status={"preparation": {**record, "result": "Succeeded"}})
+    reads = len(api.requests)
+    await bench.reconciler.work(KEY, EVENT)
+    assert bench.seen[-1].preparation is None
+    assert not [path for _, path in api.requests[reads:] if "/jobs" in path or "batch.kubernetes.io" in path]
+
+
+async def test_the_uid_of_a_new_preparation_goes_into_the_first_status(api: ApiServer, make: Make) -> None:
+    def decide(inputs: Inputs) -> Decision:
+        if inputs.preparation is not None:
+            return Decision(status={"state": "Preparing", "uid": inputs.preparation["metadata"]["uid"]})
+        job = manifest("Job", PREPARATION, inputs.job["metadata"]["uid"])
+        return Decision(status={"state": "Preparing"}, actions=(Create(job, "owned"),))
+
+    apply(api)
+    await make(decide).reconciler.work(KEY, EVENT)
+    assert verbs(api) == ["POST jobs", "PATCH status"]
+    assert status(api)["uid"] == api.objects["jobs", "default", PREPARATION]["metadata"]["uid"]
 
 
 async def test_a_cycle_of_jobs_ends(api: ApiServer, make: Make) -> None:

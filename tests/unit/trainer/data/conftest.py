@@ -1,7 +1,8 @@
 """What the data tests share: a folder of claims and ConfigMaps, and reading what was put there."""
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ import pytest
 from tunesmith_api.v1alpha1.jobs import FineTuneJobSpec
 from tunesmith_trainer.data.corpus import Corpora, open_corpora
 from tunesmith_trainer.data.layout import Format
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "hub"))
+
+from hub_server import HubServer
 
 ALL_FORMATS: tuple[Format, ...] = ("preference", "messages", "prompt-completion", "instruction", "text")
 
@@ -26,6 +32,15 @@ class Folder:
 
     def configmap_path(self, name: str, key: str) -> Path:
         return self.root / "configmaps" / name / key
+
+    rank = 0
+    local_rank = 0
+
+    @property
+    def run_directory(self) -> Path:
+        folder = self.root / "run"
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def put(self, name: str, content: Any) -> dict[str, Any]:
         """Write a file on the claim `data`, rows as JSON, and return the dataset that reads it."""
@@ -47,6 +62,21 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A Hub without anything on it, and an empty cache; what a pod gets by its environment is read at import."""
+    from huggingface_hub import constants
+
+    with HubServer() as server:
+        files = server.url + constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield server
+
+
 OpenRows = Callable[..., Corpora]
 
 
@@ -54,8 +84,20 @@ OpenRows = Callable[..., Corpora]
 def open_rows(folder: Folder) -> OpenRows:
     """Open datasets, given as the spec has them."""
 
-    def open_(*datasets: dict[str, Any], accepted: tuple[Format, ...] = ALL_FORMATS, evaluation: Any = None) -> Corpora:
-        spec = {"method": "sft", "model": {"path": {"claim": "models"}}, "datasets": datasets, "evaluation": evaluation}
+    def open_(
+        *datasets: dict[str, Any],
+        accepted: tuple[Format, ...] = ALL_FORMATS,
+        evaluation: Any = None,
+        processing: Any = None,
+        token: bool = False,
+    ) -> Corpora:
+        spec = {
+            "method": "sft",
+            "model": {"path": {"claim": "models"}, "tokenSecretRef": {"name": "hub"} if token else None},
+            "datasets": datasets,
+            "evaluation": evaluation,
+            "dataProcessing": processing or {},
+        }
         return open_corpora(FineTuneJobSpec.model_validate(spec), folder, accepted)
 
     return open_

@@ -35,7 +35,7 @@ def fail(open_rows: Any, dataset: Any, error: Any = DataError, **kwargs: Any) ->
         ("a.jsonl", "\n\n", "has no row"),
         ("a.txt", " \n\n", "has no row"),
         ("a.txt", b"good\n\nbad \xff\n", "line 3: byte 5 of the line is not UTF-8"),
-        ("a.csv", "x", "rename it to one of .txt, .json, .jsonl"),
+        ("a.pdf", "x", "rename it to one of .txt, .json, .jsonl"),
     ],
 )
 def test_a_broken_file(folder: Any, open_rows: Any, *, name: Any, content: Any, message: Any) -> None:
@@ -106,7 +106,7 @@ def test_a_missing_file_and_key(folder: Any, open_rows: Any) -> None:
 
 def test_a_folder_without_data(folder: Any, open_rows: Any) -> None:
     folder.put("train/readme.md", "x")
-    assert "folder train of claim data holds no .txt, .json, .jsonl file" in fail(
+    assert "folder train of claim data holds no data file (.txt, .json, .jsonl" in fail(
         open_rows, {"claim": {"name": "data", "path": "train"}}
     )
 
@@ -180,4 +180,4 @@ def test_a_template_column_that_is_no_text(folder: Any, open_rows: Any) -> None:
 
 def test_an_empty_completion_of_a_template(folder: Any, open_rows: Any) -> None:
     dataset = folder.put("a.jsonl", [GOOD | {"completion": ""}]) | templates("{prompt}")
-    assert "the completion that the template builds is empty" in fail(open_rows, dataset)
+    assert "the completion that is built of it is empty" in fail(open_rows, dataset)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tunesmith_api.run import FrozenRun
+from tunesmith_api.run import FrozenRun, ResolvedModel
+from tunesmith_api.v1alpha1.status import HubModel
 from tunesmith_trainer.devices.cpu import threads_per_process
 from tunesmith_trainer.devices.network import default_interface, gloo_interface
 from tunesmith_trainer.errors import CollectiveFailed
@@ -37,6 +38,13 @@ def test_what_the_user_has_set_stays(make_run: MakeRun) -> None:
     run = make_run(numProcPerNode=2)
     assert child_environment(run, {"OMP_NUM_THREADS": "7"})["OMP_NUM_THREADS"] == "7"
     assert child_environment(run, {})["HF_HUB_DISABLE_TELEMETRY"] == "1"
+
+
+def test_only_a_run_that_names_the_hub_may_ask_it(make_run: MakeRun) -> None:
+    run = make_run()
+    hub = ResolvedModel(base=HubModel(name="team/tiny", revision="main"))
+    assert child_environment(run, {})["HF_HUB_OFFLINE"] == "1"
+    assert "HF_HUB_OFFLINE" not in child_environment(run.model_copy(update={"model": hub}), {})
 
 
 def test_a_name_that_never_comes_is_an_error_of_the_collective(make_run: MakeRun) -> None:

@@ -82,7 +82,7 @@ def test_an_output_that_an_earlier_attempt_finished_is_taken_as_it_is(pods: Any,
     assert second.output == first.output
     assert (second.last_step, second.world_size) == (8, 1)
     assert second.metrics.items() <= first.metrics.items()
-    assert second.metrics.keys() == {"eval_loss", "initial_eval_loss"}
+    assert second.metrics.keys() == {"eval_loss", "eval_perplexity", "initial_eval_loss", "initial_eval_perplexity"}
     assert (pods.context(run).job_directory / "output").is_symlink()
 
 
@@ -107,3 +107,18 @@ def test_losses_that_are_no_numbers_are_told_in_the_log_and_the_record(pods: Any
     write_record(context.run_directory, context, {"metrics": [{"loss": float("nan")}, {"loss": float("inf")}]})
     record = json.loads((context.run_directory / RECORD_FILE).read_text(), parse_constant=pytest.fail)
     assert record["metrics"] == [{"loss": "nan"}, {"loss": "inf"}]
+
+
+def test_checkpoints_go_when_the_output_is_complete_and_the_spec_says_so(
+    pods: Any, work: Any, make_run: MakeRun
+) -> None:
+    run = make_run(output={"keepCheckpoints": False})
+    pods.write(run)
+    assert work(run, stop_after=3).checkpoint_steps == (3,)
+    outcome = work(run, attempt=2)
+    assert (outcome.exit_code, outcome.checkpoint_steps) == (ExitCode.SUCCESS, ())
+    assert not (work.folder(run) / "checkpoints").exists()
+    # An attempt that finds the output finished says the same, and removes what a dead one could not.
+    (work.folder(run) / "checkpoints/step-00000008").mkdir(parents=True)
+    assert work(run, attempt=3).checkpoint_steps == ()
+    assert not (work.folder(run) / "checkpoints").exists()

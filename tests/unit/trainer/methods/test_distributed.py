@@ -18,9 +18,12 @@ LORA = {"peft": {"lora": {"r": 4}}}
 
 
 def specs(lab: Any, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    sft = {"method": "sft", "datasets": [lab.put("rows.jsonl", ROWS)]} | FROM_BASE
     return {
-        "sft": {"method": "sft", "datasets": [lab.put("rows.jsonl", ROWS)]} | FROM_BASE,
-        "lora": {"method": "sft", "datasets": [lab.put("rows.jsonl", ROWS)]} | FROM_BASE | LORA,
+        "sft": sft,
+        "lora": sft | LORA,
+        "packed": sft | {"sft": {"packing": True}},
+        "streamed": sft | {"dataProcessing": {"streaming": True}},
         "dpo": {"method": "dpo", "datasets": [lab.put("pairs.jsonl", PAIRS)]} | FROM_BASE,
         "pretrain": {"method": "pretrain", "model": model, "datasets": [lab.put("text.txt", TEXT)]},
     }

@@ -132,6 +132,79 @@ def test_rows_that_are_cut_or_lost_are_counted(lab: Any, base: Any) -> None:
         lab.build(lab.context("lost", spec(lab, rows[2:], training={"maxLength": 32}), base))
 
 
+def test_a_row_can_be_cut_at_its_beginning(lab: Any, base: Any) -> None:
+    rows = [{"prompt": "long " * 60 + "?", "completion": "the answer"}]
+    cut = spec(lab, rows, training={"maxLength": 16}, sft={"truncationSide": "left"})
+    plan = lab.build(lab.context("left", cut, base))
+    (seen, learnt), report = texts(plan)[0], plan.data_report["train"]
+    assert learnt == "the answer<|endoftext|>"
+    assert seen.endswith(learnt)
+    assert len(plan.trainer.train_dataset[0]["input_ids"]) == 16
+    assert (report["truncated"], report["dropped"]) == (1, 0)
+    assert report["tokenLength"]["max"] > 60
+
+
+MARKED = (
+    "{%- for message in messages -%}{{- '<|im_start|>' + message['role'] + '\\n' -}}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{%- generation -%}{{- message['content'] + '<|im_end|>' -}}{%- endgeneration -%}"
+    "{%- else -%}{{- message['content'] + '<|im_end|>' -}}{%- endif -%}{{- '\\n' -}}{%- endfor -%}"
+)
+UNMARKED = MARKED.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
+TURNS = [
+    {"role": "user", "content": "One?"},
+    {"role": "assistant", "content": "First."},
+    {"role": "user", "content": "Two?"},
+    {"role": "assistant", "content": "Second."},
+]
+
+
+@pytest.mark.parametrize("rows", [[{"messages": TURNS}], [{"prompt": TURNS[:3], "completion": TURNS[3:]}]])
+def test_only_what_the_assistant_says_is_learnt(lab: Any, base: Any, model_folder: Any, rows: Any) -> None:
+    (model_folder / "chat_template.jinja").write_text(MARKED, encoding="utf-8")
+    undigested = base.model_copy(update={"digest": None})
+    options = {"assistantOnlyLoss": True} | ({"completionOnlyLoss": False} if "prompt" in rows[0] else {})
+    plan = lab.build(lab.context("said", spec(lab, rows, sft=options), undigested))
+    (seen, learnt) = texts(plan)[0]
+    assert learnt == "First.<|im_end|>Second.<|im_end|>"
+    assert seen.startswith("<|im_start|>user\nOne?<|im_end|>\n<|im_start|>assistant\nFirst.")
+    assert 0 < plan.data_report["train"]["lossShare"] < 0.6
+
+
+def test_only_the_last_turn_is_learnt_where_it_is_the_completion(lab: Any, base: Any, model_folder: Any) -> None:
+    (model_folder / "chat_template.jinja").write_text(MARKED, encoding="utf-8")
+    rows = [{"prompt": TURNS[:3], "completion": TURNS[3:]}]
+    undigested = base.model_copy(update={"digest": None})
+    plan = lab.build(lab.context("last", spec(lab, rows, sft={"assistantOnlyLoss": True}), undigested))
+    assert texts(plan)[0][1] == "Second.<|im_end|>"
+
+
+def test_a_template_that_marks_nothing_is_refused(lab: Any, base: Any, model_folder: Any) -> None:
+    (model_folder / "chat_template.jinja").write_text(UNMARKED, encoding="utf-8")
+    undigested = base.model_copy(update={"digest": None})
+    with pytest.raises(
+        InvalidSpec, match=r"spec\.sft\.assistantOnlyLoss: the model's chat template does not mark .*generation"
+    ):
+        lab.build(lab.context("unmarked", spec(lab, CHATS, sft={"assistantOnlyLoss": True}), undigested))
+
+
+def test_a_loss_on_the_assistant_needs_chats(lab: Any, base: Any) -> None:
+    with pytest.raises(
+        InvalidSpec, match=r"spec.sft.assistantOnlyLoss: needs chats, and spec.datasets\[0\] has prompt-"
+    ):
+        lab.build(lab.context("plain", spec(lab, sft={"assistantOnlyLoss": True}), base))
+
+
+def test_mixed_datasets_tell_the_drawn_share_in_rows_and_tokens(lab: Any, base: Any) -> None:
+    short = lab.put("a.jsonl", [{"text": f"{number}"} for number in range(400)]) | {"weight": 0.7}
+    long = lab.put("b.jsonl", [{"text": f"{number} " * 9} for number in range(400)]) | {"weight": 0.3}
+    plan = lab.build(lab.context("mixed", spec(lab, datasets=[short, long]), base))
+    drawn = plan.data_report["train"]["drawn"]
+    assert drawn["spec.datasets[0]"]["rowShare"] == pytest.approx(0.7, abs=0.04)
+    assert drawn["spec.datasets[1]"]["tokenShare"] > 0.6, "longer rows weigh more in tokens"
+    assert sum(share["rows"] for share in drawn.values()) == len(plan.trainer.train_dataset)
+
+
 def test_completions_are_needed_for_a_loss_on_completions(lab: Any, base: Any) -> None:
     with pytest.raises(InvalidSpec, match=r"spec.sft.completionOnlyLoss: true needs rows with a completion"):
         lab.build(lab.context("none", spec(lab, CHATS, sft={"completionOnlyLoss": True}), base))

@@ -89,7 +89,23 @@ def test_code_in_a_model_folder_is_not_run(lab: Any, undigested: Any, model_fold
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
     (model_folder / "config.json").write_text(json.dumps(config))
     (model_folder / "own.py").write_text("raise SystemExit('code of the folder was run')\n")
-    assert "the base model (claim base-ftj" in fail(lab, undigested)
+    text = fail(lab, undigested, InvalidSpec)
+    assert text.startswith("the base model (claim base-ftj")
+    assert "is of a class of its own (own.Model), and no code of a model is run unless" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("T5ForConditionalGeneration", "an encoder-decoder or multimodal model"),
+        ("LlamaForSequenceClassification", "a classifier"),
+        ("LlamaModel", "no causal language model"),
+    ],
+)
+def test_another_kind_of_model_is_named(lab: Any, undigested: Any, model_folder: Any, *, name: str, kind: str) -> None:
+    config = json.loads((model_folder / "config.json").read_text())
+    (model_folder / "config.json").write_text(json.dumps(config | {"architectures": [name]}))
+    assert f" is a {name}: {kind}, and only causal language models" in fail(lab, undigested, InvalidSpec)
 
 
 def test_a_tokenizer_of_another_model(lab: Any, undigested: Any, model_folder: Any) -> None:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 from typing_extensions import override
 
-from tunesmith_trainer.exchange import now
-
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
@@ -19,8 +17,7 @@ if TYPE_CHECKING:
 _SHOWN = ("loss", "eval_loss", "learning_rate", "grad_norm", "tokens_per_second")
 # Of the Trainer's figures, those that say nothing about the model, or what progress has fields of its own for.
 _UNTOLD = frozenset({"epoch", "total_flos", "train_loss"})
-_UNTOLD_ENDS = ("_runtime", "_per_second", "_preparation_time")
-_TOKENS = "num_tokens"
+_UNTOLD_ENDS = ("_runtime", "samples_per_second", "steps_per_second", "_preparation_time")
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +36,6 @@ class ProgressCallback(TrainerCallback):
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
         self._trains = False
-        self._counted: tuple[float, float] | None = None
 
     @override
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -77,19 +73,9 @@ class ProgressCallback(TrainerCallback):
         **_: Any,
     ) -> None:
         figures = told_figures(logs or {})
-        figures |= self._token_rate(figures)
         self._reporter.metrics(figures)
         if state.is_world_process_zero:
             _write(state, figures)
-
-    def _token_rate(self, figures: dict[str, float]) -> dict[str, float]:
-        """Return the tokens per second since the last log, where the method counts them."""
-        if _TOKENS not in figures:
-            return {}
-        before, self._counted = self._counted, (now(), figures[_TOKENS])
-        if before is None or self._counted[1] <= before[1] or self._counted[0] <= before[0]:
-            return {}
-        return {"tokens_per_second": (self._counted[1] - before[1]) / (self._counted[0] - before[0])}
 
 
 def _write(state: TrainerState, figures: dict[str, float]) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tunesmith_trainer.data.hub import hub_files
 from tunesmith_trainer.data.layout import Format, Layout, find_layout
+from tunesmith_trainer.data.mixing import Mixing
 from tunesmith_trainer.data.readers import read_file
 from tunesmith_trainer.data.rows import Row, is_chat, make_row
 from tunesmith_trainer.data.sources import Mounts, SourceFile, digest_of, source_files
+from tunesmith_trainer.data.uris import uri_files
 from tunesmith_trainer.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,7 +25,8 @@ if TYPE_CHECKING:
 
     from tunesmith_api.v1alpha1.datasets import Dataset
     from tunesmith_api.v1alpha1.jobs import JobSpec
-    from tunesmith_trainer.data.readers import RawRow
+    from tunesmith_api.v1alpha1.model import TokenSecret
+    from tunesmith_trainer.data.raw import RawRow
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Source:
         layout: How its rows are read.
         chat: Whether its first row holds messages.
         unused: Columns of the first row that are not read.
+        kept: Which rows count, when some are held out; None means all.
     """
 
     field: str
@@ -43,14 +49,17 @@ class Source:
     layout: Layout
     chat: bool
     unused: tuple[str, ...]
+    kept: NDArray[np.bool_] | None = dataclasses.field(default=None, repr=False)
 
     def rows(self) -> Iterator[Row]:
-        """Yield the rows, at most `maxSamples` of them.
+        """Yield the rows, at most `maxSamples` of them less those that are held out.
 
         Raises:
             DataError: A file or a row is not what it should be.
         """
-        for raw in itertools.islice(_raw_rows(self.files), self.dataset.max_samples):
+        for number, raw in enumerate(self.raw_rows()):
+            if self.kept is not None and not self.kept[number]:
+                continue
             row = make_row(raw, self.layout)
             if is_chat(row) != self.chat:
                 kinds = ("text", "messages")
@@ -60,13 +69,26 @@ class Source:
                 )
             yield row
 
+    def own_rows(self) -> Iterator[tuple[Source, Row]]:
+        """Yield the rows, each with this source."""
+        return ((self, row) for row in self.rows())
+
+    def raw_rows(self) -> Iterator[RawRow]:
+        """Yield the rows as the files have them, at most `maxSamples`.
+
+        Raises:
+            DataError: A file is not what it should be.
+        """
+        return itertools.islice(_raw_rows(self.files), self.dataset.max_samples)
+
     def report(self) -> dict[str, Any]:
         """Return what was found, for the run's record."""
         return {
             "field": self.field,
             "files": [file.name for file in self.files],
             "format": self.layout.format,
-            "columns": list(self.layout.used_columns),
+            "columns": list(self.layout.used_columns or ()),
+            "functions": [function.name for function in self.layout.functions],
             "unusedColumns": list(self.unused),
             "chat": self.chat,
         }
@@ -74,15 +96,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Rows of several sources in order; every pass reads the files again, so that none of it stays in memory.
+    """Rows of several sources; every pass reads the files again, so that none of it stays in memory.
 
     Attributes:
         sources: Where the rows come from.
-        kept: Which rows count, when some are held out; None means all.
+        mixing: How they are drawn from the sources; None means one source after the other.
     """
 
     sources: tuple[Source, ...]
-    kept: NDArray[np.bool_] | None = field(default=None, repr=False)
+    mixing: Mixing | None = None
 
     @property
     def chat(self) -> bool:
@@ -90,17 +112,19 @@ class Corpus:
         return any(source.chat for source in self.sources)
 
     def __iter__(self) -> Iterator[Row]:
-        """Yield the rows."""
-        return (row for _, row in self.with_sources())
+        """Yield the rows of the first pass."""
+        return (row for _, row in self.drawn())
 
-    def with_sources(self) -> Iterator[tuple[Source, Row]]:
-        """Yield the rows with the source of each."""
-        number = itertools.count()
-        for source in self.sources:
-            for row in source.rows():
-                place = next(number)
-                if self.kept is None or self.kept[place]:
-                    yield source, row
+    def drawn(self, number: int = 0) -> Iterator[tuple[Source, Row]]:
+        """Yield the rows of one pass, each with its source.
+
+        Args:
+            number: Number of the pass, from 0 on; every pass draws anew.
+        """
+        if self.mixing is None:
+            return itertools.chain.from_iterable(source.own_rows() for source in self.sources)
+        mixing = dataclasses.replace(self.mixing, seed=self.mixing.seed + number)
+        return mixing.draw([source.own_rows for source in self.sources])
 
 
 @dataclass(frozen=True)
@@ -137,22 +161,34 @@ def open_corpora(spec: JobSpec, mounts: Mounts, accepted: tuple[Format, ...]) ->
         DataError: Data is missing or not what it should be.
         InvalidSpec: The spec asks for something the data can not be read by.
     """
-    train = Corpus(_open_all(spec.datasets, mounts, accepted, "spec.datasets"))
+    mixing = mixing_of(spec)
+    token = spec.model.token_secret_ref
+    train = Corpus(_open_all(spec.datasets, mounts, accepted, field="spec.datasets", token=token), mixing)
     evaluation = spec.evaluation
     held_out: Corpus | None = None
-    split = ""
+    how = [] if mixing is None else [f"mixing {mixing.stopping} {mixing.seed}"]
     if evaluation is not None and evaluation.datasets is not None:
-        held_out = Corpus(_open_all(evaluation.datasets, mounts, accepted, "spec.evaluation.datasets"))
+        field = "spec.evaluation.datasets"
+        held_out = Corpus(_open_all(evaluation.datasets, mounts, accepted, field=field, token=token))
     elif evaluation is not None and evaluation.split_ratio is not None:
-        split = f"split {evaluation.split_ratio} {spec.training.seed}"
+        how.append(f"split {evaluation.split_ratio} {spec.training.seed}")
         train, held_out = split_corpus(train, evaluation.split_ratio, spec.training.seed)
-    sources = train.sources if held_out is None or split else train.sources + held_out.sources
+    own = () if held_out is None or held_out.sources[0].kept is not None else held_out.sources
+    sources = train.sources + own
     return Corpora(
         train=train,
         evaluation=held_out,
-        digest=digest_of([(source.dataset, source.files) for source in sources], split),
+        digest=digest_of([(source.dataset, source.files + source.layout.code_files) for source in sources], *how),
         report={"sources": [source.report() for source in sources]},
     )
+
+
+def mixing_of(spec: JobSpec) -> Mixing | None:
+    """Return how a spec's datasets are mixed; None when they have no weights and follow each other."""
+    weights = tuple(dataset.weight for dataset in spec.datasets if dataset.weight is not None)
+    if not weights:
+        return None
+    return Mixing(weights, spec.data_processing.stopping_strategy, spec.training.seed)
 
 
 def split_corpus(corpus: Corpus, ratio: float, seed: int) -> tuple[Corpus, Corpus]:
@@ -164,30 +200,49 @@ def split_corpus(corpus: Corpus, ratio: float, seed: int) -> tuple[Corpus, Corpu
         seed: Seed of the draw.
 
     Raises:
-        DataError: There are fewer than two rows.
+        DataError: There are fewer than two rows, or a dataset that is mixed in has none left to train on.
     """
-    count = sum(1 for _ in corpus)
+    counts = [sum(1 for _ in source.raw_rows()) for source in corpus.sources]
+    count = sum(counts)
     if count < 2:  # noqa: PLR2004 - a row for each side
         raise DataError(f"spec.evaluation.splitRatio needs at least 2 rows and the datasets have {count}; add rows")
     first = min(max(round(count * ratio), 1), count - 1)
     kept = np.zeros(count, dtype=np.bool_)
     kept[np.random.default_rng(seed).permutation(count)[:first]] = True
-    return Corpus(corpus.sources, kept), Corpus(corpus.sources, ~kept)
+    parts = np.split(kept, np.cumsum(counts)[:-1])
+    for source, part in zip(corpus.sources, parts, strict=True):
+        if corpus.mixing is not None and not part.any():
+            raise DataError(f"spec.evaluation.splitRatio leaves no row of {source.field} to train on; add rows to it")
+    train = tuple(dataclasses.replace(source, kept=part) for source, part in zip(corpus.sources, parts, strict=True))
+    rest = tuple(dataclasses.replace(source, kept=~part) for source, part in zip(corpus.sources, parts, strict=True))
+    return Corpus(train, corpus.mixing), Corpus(rest)
 
 
 def _open_all(
-    datasets: tuple[Dataset, ...], mounts: Mounts, accepted: tuple[Format, ...], field_: str
+    datasets: tuple[Dataset, ...],
+    mounts: Mounts,
+    accepted: tuple[Format, ...],
+    *,
+    field: str,
+    token: TokenSecret | None,
 ) -> tuple[Source, ...]:
-    return tuple(_open(dataset, mounts, accepted, f"{field_}[{place}]") for place, dataset in enumerate(datasets))
-
-
-def _open(dataset: Dataset, mounts: Mounts, accepted: tuple[Format, ...], field_: str) -> Source:
-    files = source_files(dataset, mounts)
-    first = next(_raw_rows(files))
-    layout = find_layout(dataset, first, accepted, field_)
-    chat = is_chat(make_row(first, layout))
-    unused = tuple(name for name in first.values if name not in layout.used_columns)
-    return Source(field_, dataset, files, layout, chat, unused)
+    """Look at the first row of each dataset; `token` is where the Hub's comes from."""
+    sources = []
+    for place, dataset in enumerate(datasets):
+        own = f"{field}[{place}]"
+        if dataset.hub is not None:
+            files = hub_files(dataset.hub, dataset.split, field=own, token=token, mounts=mounts)
+        elif dataset.uri is not None:
+            files = uri_files(dataset.uri, dataset.split, field=own, mounts=mounts)
+        else:
+            files = source_files(dataset, mounts)
+        first = next(_raw_rows(files))
+        layout = find_layout(dataset, first, accepted, field=own, mounts=mounts)
+        chat = is_chat(make_row(first, layout))
+        used = layout.used_columns
+        unused = () if used is None else tuple(name for name in first.values if name not in used)
+        sources.append(Source(own, dataset, files, layout, chat, unused))
+    return tuple(sources)
 
 
 def _raw_rows(files: tuple[SourceFile, ...]) -> Iterator[RawRow]:

@@ -7,44 +7,39 @@ is one pass in batches that counts; a test holds the two against each other.
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from tunesmith_trainer.data.rows import Content, Row, is_chat
+from tunesmith_trainer.data.rows import Content, Row
 from tunesmith_trainer.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from transformers import PreTrainedTokenizerBase
+
+    from tunesmith_trainer.data.corpus import Source
+    from tunesmith_trainer.data.counts import Counts
 
 IGNORED = -100  # the label of a token that carries no loss, in torch and transformers
 _BATCH_ROWS = 512
 
 Ids = list[int]
+Drawn = Iterable[tuple["Source", Row]]
+"""Rows, each with the dataset it is from."""
+_Encoded = TypeVar("_Encoded")
 
 
-@dataclass
-class Counts:
-    """What became of the rows.
+@dataclass(frozen=True)
+class LossMask:
+    """Which tokens of a row carry loss; by default all.
 
     Attributes:
-        rows: Rows that were read.
-        used: Rows that are trained on.
-        truncated: Rows of these that were longer than `maxLength`.
-        dropped: Rows without a completion token within `maxLength`, which carry no loss.
-        tokens: Tokens of the used rows.
+        completion_only: Only those of the completion.
+        assistant_only: Only what the assistant says.
     """
 
-    rows: int = 0
-    used: int = 0
-    truncated: int = 0
-    dropped: int = 0
-    tokens: int = 0
-
-    def report(self) -> dict[str, int]:
-        """Return the counts for the run's record."""
-        return asdict(self)
+    completion_only: bool = False
+    assistant_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,10 +49,14 @@ class Encoder:
     Attributes:
         tokenizer: The model's tokenizer; chats need its chat template.
         max_length: Longest sequence, in tokens.
+        truncation_side: Where a longer one is cut.
+        spoken_template: The chat template that marks what the assistant says, where it is not the tokenizer's own.
     """
 
     tokenizer: PreTrainedTokenizerBase
     max_length: int
+    truncation_side: Literal["right", "left"] = "right"
+    spoken_template: str | None = None
 
     def encode(self, contents: list[Content], *, generation_prompt: bool = False) -> list[Ids]:
         """Return the token ids of texts, or of chats.
@@ -71,6 +70,20 @@ class Encoder:
         rendered = self.tokenizer.apply_chat_template(contents, tokenize=False, add_generation_prompt=generation_prompt)
         return self._ids(rendered, special_tokens=False)
 
+    def encode_spoken(self, chats: list[Content]) -> list[tuple[Ids, Ids]]:
+        """Return the token ids of chats, and as labels those of them that the assistant says."""
+        encoded = self.tokenizer.apply_chat_template(
+            chats,
+            chat_template=self.spoken_template,
+            tokenize=True,
+            return_dict=True,
+            return_assistant_tokens_mask=True,
+        )
+        return [
+            (ids, [token if said else IGNORED for token, said in zip(ids, mask, strict=True)])
+            for ids, mask in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True)
+        ]
+
     def finish(self, content: Content) -> Content:
         """Return a text with the end-of-sequence token after it; a chat's template has its own ends."""
         end: str = self.tokenizer.eos_token
@@ -78,67 +91,68 @@ class Encoder:
             return content + end
         return content
 
+    def cut(self, ids: Ids) -> Ids:
+        """Return what is left of a sequence within `max_length`."""
+        return ids[: self.max_length] if self.truncation_side == "right" else ids[-self.max_length :]
+
     def _ids(self, texts: list[Any], *, special_tokens: bool) -> list[Ids]:
         encoded = self.tokenizer(texts, add_special_tokens=special_tokens, return_attention_mask=False, verbose=False)
         ids: list[Ids] = encoded["input_ids"]
         return ids
 
 
-def encode_texts(rows: Iterable[Row], encoder: Encoder, counts: Counts) -> Iterator[Ids]:
-    """Yield the token ids of rows of plain text, each with the end-of-sequence token, in full length."""
-    for batch in _batches(rows):
-        for ids in encoder.encode([encoder.finish(row["text"]) for row in batch]):
-            counts.rows += 1
-            counts.used += 1
-            counts.tokens += len(ids)
-            yield ids
+def encode_texts(drawn: Drawn, encoder: Encoder, counts: Counts, *, whole: bool) -> Iterator[tuple[Ids]]:
+    """Yield the token ids of rows of plain text, each with the end-of-sequence token.
+
+    Args:
+        drawn: The rows.
+        encoder: What makes token ids.
+        counts: Counts what becomes of the rows.
+        whole: Whether they stay whole, for who cuts them later.
+    """
+    encode = lambda _, rows: encoder.encode([encoder.finish(row["text"]) for row in rows])  # noqa: E731
+    for source, ids in _in_batches(drawn, encode):
+        counts.read(ids)
+        cut = ids if whole else encoder.cut(ids)
+        counts.use(len(cut), len(cut) - 1, source=source.field, truncated=len(cut) < len(ids))
+        yield (cut,)
 
 
 def encode_sequences(
-    rows: Iterable[Row], encoder: Encoder, counts: Counts, *, completion_only: bool
+    drawn: Drawn, encoder: Encoder, counts: Counts, mask_of: Callable[[Source], LossMask]
 ) -> Iterator[tuple[Ids, Ids]]:
     """Yield input ids and labels of rows of text, messages, or prompt and completion.
 
     Args:
-        rows: The rows, all of one shape.
+        drawn: The rows; those of one dataset have one shape.
         encoder: What makes token ids.
         counts: Counts what becomes of the rows.
-        completion_only: Whether only a completion's tokens carry loss; for rows that have one.
+        mask_of: Which tokens of a dataset's rows carry loss.
     """
-    for batch in _batches(rows):
-        for ids, prompt_length in _sequences(batch, encoder):
-            masked = prompt_length if completion_only else 0
-            counts.rows += 1
-            if masked >= min(len(ids), encoder.max_length):
-                counts.dropped += 1
-                continue
-            counts.truncated += len(ids) > encoder.max_length
-            counts.used += 1
-            cut = ids[: encoder.max_length]
-            counts.tokens += len(cut)
-            yield cut, [IGNORED] * masked + cut[masked:]
+    for source, (ids, labels) in _in_batches(drawn, lambda source, rows: _sequences(rows, encoder, mask_of(source))):
+        counts.read(ids)
+        cut, learnt = encoder.cut(ids), encoder.cut(labels)
+        if max(learnt, default=IGNORED) == IGNORED:
+            counts.dropped += 1
+            continue
+        loss_tokens = len(learnt) - learnt[1:].count(IGNORED) - 1  # nothing precedes the first, so that nothing says it
+        counts.use(len(cut), loss_tokens, source=source.field, truncated=len(cut) < len(ids))
+        yield cut, learnt
 
 
-def encode_preferences(rows: Iterable[Row], encoder: Encoder, counts: Counts) -> Iterator[tuple[Ids, Ids, Ids]]:
+def encode_preferences(drawn: Drawn, encoder: Encoder, counts: Counts) -> Iterator[tuple[Ids, Ids, Ids]]:
     """Yield the ids of prompt, chosen and rejected answer; the answers are cut where the sequence gets too long."""
-    for batch in _batches(rows):
-        prompts = encoder.encode([row["prompt"] for row in batch], generation_prompt=True)
-        answers = [
-            encoder.encode([row["prompt"] + encoder.finish(row[part]) for row in batch])
-            for part in ("chosen", "rejected")
-        ]
-        for prompt, chosen, rejected in zip(prompts, *answers, strict=True):
-            counts.rows += 1
-            start = min(common_prefix(prompt, chosen), common_prefix(prompt, rejected))
-            room = encoder.max_length - start
-            if room <= 0:
-                counts.dropped += 1
-                continue
-            parts = chosen[start:], rejected[start:]
-            counts.truncated += max(map(len, parts)) > room
-            counts.used += 1
-            counts.tokens += 2 * start + sum(min(len(part), room) for part in parts)
-            yield prompt[:start], parts[0][:room], parts[1][:room]
+    for source, (prompt, chosen, rejected) in _in_batches(drawn, lambda _, rows: _preferences(rows, encoder)):
+        counts.read(chosen, rejected)
+        start = min(common_prefix(prompt, chosen), common_prefix(prompt, rejected))
+        room = encoder.max_length - start
+        if room <= 0:
+            counts.dropped += 1
+            continue
+        parts = chosen[start:], rejected[start:]
+        answers = sum(min(len(part), room) for part in parts)
+        counts.use(2 * start + answers, answers, source=source.field, truncated=max(map(len, parts)) > room)
+        yield prompt[:start], parts[0][:room], parts[1][:room]
 
 
 def require_rows(counts: Counts, max_length: int, what: str) -> None:
@@ -162,17 +176,46 @@ def common_prefix(one: Ids, other: Ids) -> int:
     )
 
 
-def _sequences(batch: list[Row], encoder: Encoder) -> Iterator[tuple[Ids, int]]:
-    """Yield full sequences and the length of their prompts, 0 without one."""
-    if "prompt" not in batch[0]:
-        part = "messages" if is_chat(batch[0]) else "text"
-        return zip(encoder.encode([encoder.finish(row[part]) for row in batch]), itertools.repeat(0), strict=False)
-    prompts = encoder.encode([row["prompt"] for row in batch], generation_prompt=True)
-    wholes = encoder.encode([row["prompt"] + encoder.finish(row["completion"]) for row in batch])
-    return ((whole, common_prefix(prompt, whole)) for prompt, whole in zip(prompts, wholes, strict=True))
+def _sequences(rows: list[Row], encoder: Encoder, mask: LossMask) -> Iterator[tuple[Ids, Ids]]:
+    """Yield full sequences and their labels."""
+    wholes = [encoder.finish(_whole(row)) for row in rows]
+    encoded = encoder.encode_spoken(wholes) if mask.assistant_only else [(ids, ids) for ids in encoder.encode(wholes)]
+    if not mask.completion_only:
+        yield from encoded
+        return
+    prompts = encoder.encode([row["prompt"] for row in rows], generation_prompt=True)
+    for prompt, (ids, labels) in zip(prompts, encoded, strict=True):
+        start = common_prefix(prompt, ids)
+        yield ids, [IGNORED] * start + labels[start:]
 
 
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    iterator = iter(rows)
+def _whole(row: Row) -> Content:
+    """Return all of a row as one text or one chat."""
+    if "prompt" in row:
+        whole: Content = row["prompt"] + row["completion"]
+        return whole
+    (content,) = row.values()
+    return content  # type: ignore[no-any-return]  # a row's values are contents
+
+
+def _preferences(rows: list[Row], encoder: Encoder) -> Iterator[tuple[Ids, Ids, Ids]]:
+    prompts = encoder.encode([row["prompt"] for row in rows], generation_prompt=True)
+    answers = [
+        encoder.encode([row["prompt"] + encoder.finish(row[part]) for row in rows]) for part in ("chosen", "rejected")
+    ]
+    return zip(prompts, *answers, strict=True)
+
+
+def _in_batches(
+    drawn: Drawn, encode: Callable[[Source, list[Row]], Iterable[_Encoded]]
+) -> Iterator[tuple[Source, _Encoded]]:
+    """Encode rows many at a time, those of one dataset together, and yield them in the order they came in."""
+    iterator = iter(drawn)
     while batch := list(itertools.islice(iterator, _BATCH_ROWS)):
-        yield batch
+        places: dict[str, list[int]] = {}
+        for place, (source, _) in enumerate(batch):
+            places.setdefault(source.field, []).append(place)
+        encoded: dict[int, _Encoded] = {}
+        for own in places.values():
+            encoded.update(zip(own, encode(batch[own[0]][0], [batch[place][1] for place in own]), strict=True))
+        yield from ((source, encoded[place]) for place, (source, _) in enumerate(batch))

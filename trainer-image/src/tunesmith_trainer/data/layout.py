@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tunesmith_trainer.data.templates import Template, parse_template
+from tunesmith_trainer.data.usercode import RowFunction, load_function
 from tunesmith_trainer.errors import DataError, InvalidSpec
 
 if TYPE_CHECKING:
-    from tunesmith_api.v1alpha1.datasets import Columns, Dataset
-    from tunesmith_trainer.data.readers import RawRow
+    from tunesmith_api.v1alpha1.datasets import Columns, Dataset, UserFunction
+    from tunesmith_trainer.data.raw import RawRow
+    from tunesmith_trainer.data.sources import Mounts, SourceFile
 
 Format = Literal["text", "messages", "prompt-completion", "instruction", "preference"]
 
@@ -24,7 +26,7 @@ _PARTS: dict[Format, dict[str, tuple[str, ...]]] = {
     },
     "messages": {"messages": ("messages", "conversations")},
     "prompt-completion": {"prompt": ("prompt",), "completion": ("completion",)},
-    "instruction": {"instruction": ("instruction",), "input": ("input",), "output": ("output",)},
+    "instruction": {"instruction": ("instruction",), "input": ("input",), "output": ("output", "response")},
     "text": {"text": ("text",)},
 }
 # A preference may be two whole chats, which then share their prompt; Alpaca's input is often left out.
@@ -34,9 +36,10 @@ _MAPPABLE: dict[Format, tuple[str, ...]] = {
     "preference": ("prompt", "messages", "chosen", "rejected"),
     "messages": ("messages",),
     "prompt-completion": ("prompt", "completion"),
-    "instruction": (),
+    "instruction": ("instruction", "input", "output"),
     "text": ("text",),
 }
+TextMaker = Template | RowFunction
 
 
 @dataclass(frozen=True)
@@ -46,22 +49,34 @@ class Layout:
     Attributes:
         format: The format of the rows.
         columns: The column of each part of the format that the rows have.
-        templates: What builds prompt and completion, when templates do.
+        makers: What builds prompt and completion, when templates or functions do.
     """
 
     format: Format
     columns: dict[str, str]
-    templates: tuple[Template, Template] | None = None
+    makers: tuple[TextMaker, TextMaker] | None = None
 
     @property
-    def used_columns(self) -> tuple[str, ...]:
-        """The columns that are read."""
-        if self.templates is not None:
-            return tuple(dict.fromkeys(column for template in self.templates for column in template.columns))
-        return tuple(self.columns.values())
+    def used_columns(self) -> tuple[str, ...] | None:
+        """The columns that are read; None when a function of the user's may read any."""
+        if self.makers is None:
+            return tuple(self.columns.values())
+        if self.functions:
+            return None
+        return tuple(dict.fromkeys(column for maker in self.makers for column in maker.columns or ()))
+
+    @property
+    def functions(self) -> tuple[RowFunction, ...]:
+        """The user's functions that rows are made with."""
+        return tuple(maker for maker in self.makers or () if isinstance(maker, RowFunction))
+
+    @property
+    def code_files(self) -> tuple[SourceFile, ...]:
+        """Where the code of these functions is."""
+        return tuple(function.file for function in self.functions)
 
 
-def find_layout(dataset: Dataset, first: RawRow, accepted: tuple[Format, ...], field: str) -> Layout:
+def find_layout(dataset: Dataset, first: RawRow, accepted: tuple[Format, ...], *, field: str, mounts: Mounts) -> Layout:
     """Return how a dataset's rows are read, judged by its first row.
 
     Args:
@@ -69,13 +84,17 @@ def find_layout(dataset: Dataset, first: RawRow, accepted: tuple[Format, ...], f
         first: Its first row.
         accepted: The formats that the method trains on.
         field: Path of the dataset in the spec, for messages.
+        mounts: Where ConfigMaps are, which hold the user's functions.
 
     Raises:
         DataError: The first row does not have the columns, or has those of a format the method does not train on.
         InvalidSpec: The spec names columns that the format does not use.
     """
-    if dataset.prompt_template is not None and dataset.completion_template is not None:
-        return _templated(dataset.prompt_template, dataset.completion_template, accepted, field)
+    prompt = _maker(dataset.prompt_template, dataset.prompt_function, f"{field}.prompt", mounts)
+    completion = _maker(dataset.completion_template, dataset.completion_function, f"{field}.completion", mounts)
+    if prompt is not None and completion is not None:
+        _accept("prompt-completion", accepted, field)
+        return Layout("prompt-completion", {}, (prompt, completion))
     if dataset.format == "auto":
         return _detect(dataset, first, accepted, field)
     _refuse_unused(dataset.columns, dataset.format, field)
@@ -86,16 +105,23 @@ def find_layout(dataset: Dataset, first: RawRow, accepted: tuple[Format, ...], f
     return Layout(dataset.format, columns)
 
 
-def _templated(prompt: str, completion: str, accepted: tuple[Format, ...], field: str) -> Layout:
-    _accept("prompt-completion", accepted, f"{field}.promptTemplate")
-    templates = (
-        parse_template(prompt, f"{field}.promptTemplate"),
-        parse_template(completion, f"{field}.completionTemplate"),
-    )
-    for template, name in zip(templates, ("promptTemplate", "completionTemplate"), strict=True):
-        if not template.columns:
-            raise InvalidSpec(f"{field}.{name} names no column, so that all rows are the same; write {{column}}")
-    return Layout("prompt-completion", {}, templates)
+def _maker(template: str | None, function: UserFunction | None, field: str, mounts: Mounts) -> TextMaker | None:
+    """Return what builds the prompt or the completion.
+
+    Args:
+        template: The spec's template for it.
+        function: The spec's function for it.
+        field: How both fields begin in the spec, for messages.
+        mounts: Where ConfigMaps are.
+    """
+    if function is not None:
+        return load_function(function, f"{field}Function", mounts)
+    if template is None:
+        return None
+    parsed = parse_template(template, f"{field}Template")
+    if not parsed.columns:
+        raise InvalidSpec(f"{field}Template names no column, so that all rows are the same; write {{column}}")
+    return parsed
 
 
 def _accept(format_: Format, accepted: tuple[Format, ...], field: str) -> None:
@@ -166,8 +192,10 @@ def _wanted(mapping: Columns | None) -> set[str]:
 def _refuse_unused(mapping: Columns | None, format_: Format, field: str) -> None:
     unused = sorted(_wanted(mapping) - set(_MAPPABLE[format_]))
     if unused:
-        takes = f"takes {', '.join(_MAPPABLE[format_])}" if _MAPPABLE[format_] else "has fixed column names"
-        raise InvalidSpec(f"{field}.columns.{unused[0]} is not used: format {format_} {takes}; remove it")
+        raise InvalidSpec(
+            f"{field}.columns.{unused[0]} is not used: format {format_} takes {', '.join(_MAPPABLE[format_])};"
+            " remove it"
+        )
 
 
 def _missing(format_: Format, mapping: Columns | None, first: RawRow, field: str) -> DataError:
@@ -176,10 +204,7 @@ def _missing(format_: Format, mapping: Columns | None, first: RawRow, field: str
         if (format_, part) in _OPTIONAL and not _mapped(mapping, part):
             continue
         if not any(name in first.values for name in names):
-            remedy = (
-                f"correct the file or name the column in {field}.columns.{part}" if _MAPPABLE[format_] else "add it"
-            )
-            return missing_column(first, names, remedy)
+            return missing_column(first, names, f"correct the file or name the column in {field}.columns.{part}")
     raise AssertionError(f"the first row of {first.file} lacks no column of format {format_}")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tunesmith_trainer.data.readers import describe
+from tunesmith_trainer.data.raw import describe
 
 if TYPE_CHECKING:
-    from tunesmith_trainer.data.readers import RawRow
+    from tunesmith_trainer.data.raw import RawRow
 
 Message = dict[str, str]
 

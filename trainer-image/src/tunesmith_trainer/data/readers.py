@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tunesmith_trainer.data.compression import open_file
+from tunesmith_trainer.data.raw import RawRow, describe
+from tunesmith_trainer.data.tabular import read_arrow, read_parquet, read_separated
 from tunesmith_trainer.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,33 +18,14 @@ if TYPE_CHECKING:
 _BYTE_ORDER_MARK = "\ufeff"
 
 
-@dataclass(frozen=True)
-class RawRow:
-    """One row as the file has it.
-
-    Attributes:
-        file: The file's name for messages.
-        position: Where in the file, such as `line 17`.
-        values: The columns.
-    """
-
-    file: str
-    position: str
-    values: dict[str, Any]
-
-    def error(self, problem: str, remedy: str) -> DataError:
-        """Return the error that this row is wrong."""
-        return DataError(f"{self.file}, {self.position}: {problem}; {remedy}")
-
-
 def read_file(file: SourceFile) -> Iterator[RawRow]:
-    """Yield the rows of a file: paragraphs of `.txt`, objects of `.json` and `.jsonl`.
+    """Yield the rows of a file: paragraphs of a text, objects of JSON, rows of a table.
 
     Raises:
         DataError: The file is not what its ending says, or it has no row.
     """
     empty = True
-    for row in _READERS[file.suffix](file):
+    for row in _READERS[file.kind](file):
         empty = False
         yield row
     if empty:
@@ -50,7 +33,7 @@ def read_file(file: SourceFile) -> Iterator[RawRow]:
 
 
 def _lines(file: SourceFile) -> Iterator[tuple[int, str]]:
-    with file.path.open("rb") as stream:
+    with open_file(file) as stream:
         for number, line in enumerate(stream, start=1):
             try:
                 text = line.decode("utf-8")
@@ -126,17 +109,20 @@ def _reason(error: ValueError) -> str:
     return str(error)
 
 
-def describe(value: object) -> str:
-    """Return what a JSON value is, in the words of JSON."""
-    names: tuple[tuple[type, str], ...] = (
-        (bool, "a boolean"),
-        (str, "a string"),
-        (int, "a number"),
-        (float, "a number"),
-        (list, "an array"),
-        (dict, "an object"),
-    )
-    return next((name for kind, name in names if isinstance(value, kind)), "null")
+def _read_commas(file: SourceFile) -> Iterator[RawRow]:
+    return read_separated(file, _lines(file), ",")
 
 
-_READERS = {".txt": _read_text, ".json": _read_json, ".jsonl": _read_json_lines}
+def _read_tabs(file: SourceFile) -> Iterator[RawRow]:
+    return read_separated(file, _lines(file), "\t")
+
+
+_READERS = {
+    ".txt": _read_text,
+    ".json": _read_json,
+    ".jsonl": _read_json_lines,
+    ".csv": _read_commas,
+    ".tsv": _read_tabs,
+    ".parquet": read_parquet,
+    ".arrow": read_arrow,
+}

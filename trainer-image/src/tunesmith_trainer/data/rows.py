@@ -9,7 +9,7 @@ from tunesmith_trainer.data.messages import Message, read_answer, read_messages,
 
 if TYPE_CHECKING:
     from tunesmith_trainer.data.layout import Layout
-    from tunesmith_trainer.data.readers import RawRow
+    from tunesmith_trainer.data.raw import RawRow
 
 Content = str | list[Message]
 Row = dict[str, Any]
@@ -47,10 +47,10 @@ def _messages(raw: RawRow, layout: Layout) -> Row:
 
 
 def _prompt_completion(raw: RawRow, layout: Layout) -> Row:
-    if layout.templates is not None:
-        question, answer = (template.render(raw) for template in layout.templates)
+    if layout.makers is not None:
+        question, answer = (maker.render(raw) for maker in layout.makers)
         if not answer.strip():
-            raise raw.error("the completion that the template builds is empty", "fill its columns or remove the row")
+            raise raw.error("the completion that is built of it is empty", "fill its columns or remove the row")
         return {"prompt": question, "completion": answer}
     prompt_column, completion_column = layout.columns["prompt"], layout.columns["completion"]
     prompt = _prompt(raw, prompt_column)

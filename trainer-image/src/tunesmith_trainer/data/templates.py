@@ -1,4 +1,7 @@
-"""Templates that build a prompt or a completion from columns: `{column}` is replaced, `{{` and `}}` are braces."""
+"""Templates that build a prompt or a completion from columns.
+
+`{column}` is replaced, the column's name may stand in quotes; `{{` and `}}` are braces.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING
 from tunesmith_trainer.errors import InvalidSpec
 
 if TYPE_CHECKING:
-    from tunesmith_trainer.data.readers import RawRow
+    from tunesmith_trainer.data.raw import RawRow
 
 # Own parsing instead of str.format: its fields reach attributes and items of what they are given.
 _TOKEN = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
@@ -63,6 +66,8 @@ def _token(token: str, position: int, field: str) -> tuple[bool, str]:
     if token in {"{{", "}}"}:
         return False, token[0]
     name = token[1:-1].strip()
+    if len(name) > 2 and name[0] == name[-1] and name[0] in "'\"":  # noqa: PLR2004 - two quotes
+        name = name[1:-1]
     if not name:
         raise InvalidSpec(
             f"{field}: {token} at character {position + 1} names no column;"

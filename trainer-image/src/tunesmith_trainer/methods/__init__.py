@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Protocol
 from tunesmith_trainer.methods import dpo, pretrain, sft
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from tunesmith_trainer.context import RunContext
+    from tunesmith_trainer.data.corpus import Corpora
+    from tunesmith_trainer.data.feed import Feed
     from tunesmith_trainer.methods.plan import TrainingPlan
 
 
@@ -22,6 +26,17 @@ class Method(Protocol):
             ModelNotFound: The model is missing or not whole.
             InvalidSpec: The spec asks for something that can not be done.
         """
+
+    def open_rows(self, context: RunContext) -> Corpora:
+        """Return the rows to train and to evaluate on, with the first row of each dataset looked at.
+
+        Raises:
+            DataError: The data is missing or not what it should be.
+            InvalidSpec: The spec asks for something that the data can not be read by.
+        """
+
+    def make_feed(self, context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:
+        """Return how rows become token ids."""
 
 
 METHODS: dict[str, Method] = {"pretrain": pretrain, "sft": sft, "dpo": dpo}

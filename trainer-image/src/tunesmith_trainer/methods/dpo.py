@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.methods import Dpo
 from tunesmith_trainer.data.corpus import open_corpora
-from tunesmith_trainer.data.encode import Counts, Encoder, encode_preferences, require_rows
-from tunesmith_trainer.data.tables import make_table
+from tunesmith_trainer.data.encode import Encoder, encode_preferences
+from tunesmith_trainer.data.feed import Feed
 from tunesmith_trainer.methods.arguments import common_arguments, method_block
 from tunesmith_trainer.methods.plan import TrainingPlan
 from tunesmith_trainer.models.head import use_plain_head
@@ -17,10 +17,10 @@ from tunesmith_trainer.models.prepare import plan_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
 
     from tunesmith_trainer.context import RunContext
-    from tunesmith_trainer.data.corpus import Corpus
+    from tunesmith_trainer.data.corpus import Corpora
 
 
 def build(context: RunContext) -> TrainingPlan:
@@ -29,17 +29,15 @@ def build(context: RunContext) -> TrainingPlan:
 
     from tunesmith_trainer.methods.preference_trainer import PreparedDPOTrainer
 
-    spec = context.run.spec
-    corpora = open_corpora(spec, context, ("preference",))
+    # Makes the processes know each other, which then fetch rows once for all.
     arguments = DPOConfig(**common_arguments(context), **_loss(method_block(context, Dpo)))
+    corpora = open_rows(context)
     source = plan_model(context, arguments)
     tokenizer = source.tokenizer((), arguments)
     given_template = corpora.chat and ensure_chat_template(tokenizer)
-    encoder = Encoder(tokenizer, spec.training.max_length)
-    train, report = _table(corpora.train, encoder, "train on")
-    held_out, held_out_report = (
-        _table(corpora.evaluation, encoder, "evaluate on") if corpora.evaluation else (None, None)
-    )
+    feed = make_feed(context, tokenizer)
+    train, report = feed.table(corpora.train, "train on")
+    held_out, held_out_report = feed.table(corpora.evaluation, "evaluate on") if corpora.evaluation else (None, None)
     prepared = source.load(tokenizer)
     trainer = PreparedDPOTrainer(
         model=prepared.model,
@@ -64,6 +62,21 @@ def build(context: RunContext) -> TrainingPlan:
     )
 
 
+def open_rows(context: RunContext) -> Corpora:
+    """Return the rows to train and to evaluate on."""
+    return open_corpora(context.run.spec, context, ("preference",))
+
+
+def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:
+    """Return how rows become token ids of prompt and answers."""
+    encoder = Encoder(tokenizer, context.run.spec.training.max_length)
+    return Feed(
+        lambda drawn, counts: encode_preferences(drawn, encoder, counts),
+        ("prompt_ids", "chosen_ids", "rejected_ids"),
+        encoder.max_length,
+    )
+
+
 def _loss(dpo: Dpo) -> dict[str, Any]:
     """Return beta and the loss; TRL's `sigmoid` loss ignores label smoothing.
 
@@ -80,11 +93,3 @@ def _loss(dpo: Dpo) -> dict[str, Any]:
         "loss_type": ["sigmoid", "robust"],
         "loss_weights": [2 * (1 - share), -(1 - 2 * share)],
     }
-
-
-def _table(corpus: Corpus, encoder: Encoder, what: str) -> tuple[Dataset, dict[str, Any]]:
-    """Return the rows as token ids of prompt and answers, and what became of them."""
-    counts = Counts()
-    table = make_table(encode_preferences(corpus, encoder, counts), ("prompt_ids", "chosen_ids", "rejected_ids"))
-    require_rows(counts, encoder.max_length, what)
-    return table, counts.report()

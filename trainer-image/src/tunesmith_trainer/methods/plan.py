@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from transformers import Trainer
 
-    from tunesmith_api.v1alpha1.status import VolumePath
+    from tunesmith_api.v1alpha1.status import HubModel, VolumePath
     from tunesmith_trainer.models.output import OutputWriter
 
 ArtifactKind = Literal["model", "adapter"]
@@ -35,9 +35,21 @@ class TrainingPlan:
     data_report: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def base_model(self) -> VolumePath | None:
+    def base_model(self) -> VolumePath | HubModel | None:
         """The model that a trained adapter belongs to, None for a whole model."""
         return self.output.base_model
+
+    @property
+    def chat(self) -> bool:
+        """Whether any of the rows are chats, so that the model learns its chat template."""
+        return any(source.get("chat") for source in self.data_report["sources"])
+
+    @property
+    def tells_perplexity(self) -> bool:
+        """Whether the held-out loss is the mean negative log-likelihood of a token, and nothing else."""
+        arguments = self.trainer.args
+        # TRL's losses: those of language modelling alone are called so.
+        return "nll" in str(getattr(arguments, "loss_type", "")) and not arguments.label_smoothing_factor
 
     def save_output(self, directory: Path) -> ArtifactKind:
         """Write the trained model or adapter, its tokenizer, chat template and generation config.

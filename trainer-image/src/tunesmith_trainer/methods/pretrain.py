@@ -2,64 +2,62 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tunesmith_api.v1alpha1.methods import Pretrain
 from tunesmith_trainer.data.corpus import open_corpora
-from tunesmith_trainer.data.encode import Counts, Encoder, encode_sequences, encode_texts
-from tunesmith_trainer.data.tables import make_table, make_windows
+from tunesmith_trainer.data.encode import Encoder, encode_texts
+from tunesmith_trainer.data.feed import Feed
 from tunesmith_trainer.methods.arguments import common_arguments, method_block
-from tunesmith_trainer.methods.plan import TrainingPlan
-from tunesmith_trainer.models.head import use_plain_head
+from tunesmith_trainer.methods.causal import CausalTask
 from tunesmith_trainer.models.prepare import plan_model
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
 
     from tunesmith_trainer.context import RunContext
-    from tunesmith_trainer.data.corpus import Corpus
+    from tunesmith_trainer.data.corpus import Corpora
+    from tunesmith_trainer.methods.plan import TrainingPlan
 
 
 def build(context: RunContext) -> TrainingPlan:
     """Return a trainer that is ready to train; see `methods.Method`."""
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
-    spec = context.run.spec
-    corpora = open_corpora(spec, context, ("text",))
-    arguments = SFTConfig(**common_arguments(context), dataset_kwargs={"skip_prepare_dataset": True})
+    options = method_block(context, Pretrain)
+    # Makes the processes know each other, which then fetch rows once for all.
+    arguments = SFTConfig(
+        **common_arguments(context),
+        dataset_kwargs={"skip_prepare_dataset": True},
+        pad_to_multiple_of=options.pad_to_multiple_of,
+    )
+    corpora = open_rows(context)
     source = plan_model(context, arguments)
     tokenizer = source.tokenizer((row["text"] for row in corpora.train), arguments)
-    encoder = Encoder(tokenizer, spec.training.max_length)
-    packing = method_block(context, Pretrain).packing
-    train, report = _table(corpora.train, encoder, packing=packing)
-    held_out, held_out_report = (
-        _table(corpora.evaluation, encoder, packing=packing) if corpora.evaluation else (None, None)
-    )
-    prepared = source.load(tokenizer)
-    trainer = SFTTrainer(
-        model=prepared.model,
-        args=arguments,
-        train_dataset=train,
-        eval_dataset=held_out,
-        processing_class=tokenizer,
-        peft_config=prepared.adapter,
-    )
-    use_plain_head(trainer)
-    return TrainingPlan(
-        trainer=trainer,
-        output=prepared.output,
-        evaluates=held_out is not None,
-        data_digest=corpora.digest,
-        data_report=corpora.report | {"train": report, "evaluation": held_out_report},
-    )
+    apart = options.packing and options.packing_strategy != "wrapped"
+    return CausalTask(
+        context,
+        arguments,
+        source,
+        tokenizer,
+        corpora,
+        make_feed(context, tokenizer),
+        "spec.pretrain.packingStrategy" if apart else None,
+    ).plan()
 
 
-def _table(corpus: Corpus, encoder: Encoder, *, packing: bool) -> tuple[Dataset, dict[str, Any]]:
-    """Return the rows as windows of tokens, or one by one, and what became of them."""
-    counts = Counts()
-    if not packing:
-        sequences = encode_sequences(corpus, encoder, counts, completion_only=False)
-        table = make_table(((ids,) for ids, _ in sequences), ("input_ids",))
-        return table, counts.report()
-    table, left_over = make_windows(encode_texts(corpus, encoder, counts), encoder.max_length)
-    return table, counts.report() | {"windows": len(table), "leftOverTokens": left_over}
+def open_rows(context: RunContext) -> Corpora:
+    """Return the rows to train and to evaluate on."""
+    return open_corpora(context.run.spec, context, ("text",))
+
+
+def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:
+    """Return how rows become token ids."""
+    options, max_length = method_block(context, Pretrain), context.run.spec.training.max_length
+    packing = options.packing_strategy if options.packing else None
+    encoder = Encoder(tokenizer, max_length)
+    # Windows and split texts take all of a text; else it is cut where it gets too long.
+    whole = packing in {"wrapped", "bfd_split"}
+    return Feed(
+        lambda drawn, counts: encode_texts(drawn, encoder, counts, whole=whole), ("input_ids",), max_length, packing
+    )

@@ -2,92 +2,99 @@
 
 from __future__ import annotations
 
-import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tunesmith_api.v1alpha1.methods import Sft
 from tunesmith_trainer.data.corpus import open_corpora
-from tunesmith_trainer.data.encode import Counts, Encoder, encode_sequences, require_rows
-from tunesmith_trainer.data.tables import make_table
+from tunesmith_trainer.data.encode import Encoder, LossMask, encode_sequences
+from tunesmith_trainer.data.feed import Feed
+from tunesmith_trainer.data.spoken import spoken_template
 from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.methods.arguments import common_arguments, method_block
-from tunesmith_trainer.methods.plan import TrainingPlan
-from tunesmith_trainer.models.head import use_plain_head
+from tunesmith_trainer.methods.causal import CausalTask
 from tunesmith_trainer.models.prepare import plan_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
 
     from tunesmith_trainer.context import RunContext
-    from tunesmith_trainer.data.corpus import Corpora, Corpus, Source
+    from tunesmith_trainer.data.corpus import Corpora, Source
+    from tunesmith_trainer.methods.plan import TrainingPlan
 
 _WITH_COMPLETION = ("prompt-completion", "instruction")
 
 
 def build(context: RunContext) -> TrainingPlan:
     """Return a trainer that is ready to train; see `methods.Method`."""
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
-    spec = context.run.spec
-    corpora = open_corpora(spec, context, ("messages", "prompt-completion", "instruction", "text"))
-    completion_only = method_block(context, Sft).completion_only_loss
-    _require_completions(corpora, completion_only)
-    arguments = SFTConfig(**common_arguments(context), dataset_kwargs={"skip_prepare_dataset": True})
+    options = method_block(context, Sft)
+    # Makes the processes know each other, which then fetch rows once for all.
+    arguments = SFTConfig(
+        **common_arguments(context),
+        dataset_kwargs={"skip_prepare_dataset": True},
+        pad_to_multiple_of=options.pad_to_multiple_of,
+    )
+    corpora = open_rows(context)
     source = plan_model(context, arguments)
     tokenizer = source.tokenizer((), arguments)
     given_template = corpora.chat and ensure_chat_template(tokenizer)
-    encoder = Encoder(tokenizer, spec.training.max_length)
-    train, report = _table(corpora.train, encoder, completion_only, "train on")
-    held_out, held_out_report = (
-        _table(corpora.evaluation, encoder, completion_only, "evaluate on") if corpora.evaluation else (None, None)
+    feed = make_feed(context, tokenizer)
+    task = CausalTask(context, arguments, source, tokenizer, corpora, feed, _shared_by(options))
+    return task.plan(chatTemplateGiven=given_template)
+
+
+def open_rows(context: RunContext) -> Corpora:
+    """Return the rows to train and to evaluate on.
+
+    Raises:
+        InvalidSpec: They lack the part that is to be learnt alone.
+    """
+    corpora = open_corpora(context.run.spec, context, ("messages", "prompt-completion", "instruction", "text"))
+    options = method_block(context, Sft)
+    for source in corpora.train.sources + (corpora.evaluation.sources if corpora.evaluation else ()):
+        _require_parts(source, options)
+    return corpora
+
+
+def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:
+    """Return how rows become token ids and labels."""
+    options, max_length = method_block(context, Sft), context.run.spec.training.max_length
+    template = spoken_template(tokenizer) if options.assistant_only_loss else None
+    encoder = Encoder(tokenizer, max_length, options.truncation_side, template)
+    return Feed(
+        lambda drawn, counts: encode_sequences(drawn, encoder, counts, lambda source: loss_mask(source, options)),
+        ("input_ids", "labels"),
+        max_length,
+        "bfd" if options.packing else None,
     )
-    prepared = source.load(tokenizer)
-    trainer = SFTTrainer(
-        model=prepared.model,
-        args=arguments,
-        train_dataset=train,
-        eval_dataset=held_out,
-        processing_class=tokenizer,
-        peft_config=prepared.adapter,
-    )
-    use_plain_head(trainer)
-    return TrainingPlan(
-        trainer=trainer,
-        output=prepared.output,
-        evaluates=held_out is not None,
-        data_digest=corpora.digest,
-        data_report=corpora.report
-        | {"train": report, "evaluation": held_out_report, "chatTemplateGiven": given_template},
-    )
 
 
-def _require_completions(corpora: Corpora, completion_only: bool | None) -> None:
-    if not completion_only:
-        return
-    corpuses = [corpora.train] if corpora.evaluation is None else [corpora.train, corpora.evaluation]
-    for source in itertools.chain.from_iterable(corpus.sources for corpus in corpuses):
-        if source.layout.format not in _WITH_COMPLETION:
-            raise InvalidSpec(
-                f"spec.sft.completionOnlyLoss: true needs rows with a completion, and {source.field} has"
-                f" {source.layout.format} rows; remove it, or make prompt-completion rows of them"
-            )
+def loss_mask(source: Source, options: Sft) -> LossMask:
+    """Return which tokens of a dataset's rows carry loss; those of a completion alone, where rows have one."""
+    completion_only = options.completion_only_loss
+    if completion_only is None:
+        completion_only = source.layout.format in _WITH_COMPLETION
+    return LossMask(completion_only, options.assistant_only_loss)
 
 
-def _table(corpus: Corpus, encoder: Encoder, completion_only: bool | None, what: str) -> tuple[Dataset, dict[str, Any]]:
-    """Return the rows as token ids and labels, and what became of them."""
-    counts = Counts()
-    groups = itertools.groupby(corpus.with_sources(), key=lambda pair: pair[0])
-    sequences = itertools.chain.from_iterable(
-        encode_sequences(
-            (row for _, row in pairs), encoder, counts, completion_only=_masks_prompt(source, completion_only)
+def _shared_by(options: Sft) -> str | None:
+    """Return the field that lets rows share a sequence."""
+    if options.packing:
+        return "spec.sft.packing"
+    return "spec.sft.paddingFree" if options.padding_free else None
+
+
+def _require_parts(source: Source, options: Sft) -> None:
+    """Refuse rows that do not have the part that is to be learnt alone."""
+    if options.completion_only_loss and source.layout.format not in _WITH_COMPLETION:
+        raise InvalidSpec(
+            f"spec.sft.completionOnlyLoss: true needs rows with a completion, and {source.field} has"
+            f" {source.layout.format} rows; remove it, or make prompt-completion rows of them"
         )
-        for source, pairs in groups
-    )
-    table = make_table(sequences, ("input_ids", "labels"))
-    require_rows(counts, encoder.max_length, what)
-    return table, counts.report()
-
-
-def _masks_prompt(source: Source, completion_only: bool | None) -> bool:
-    return source.layout.format in _WITH_COMPLETION if completion_only is None else completion_only
+    if options.assistant_only_loss and not source.chat:
+        raise InvalidSpec(
+            f"spec.sft.assistantOnlyLoss: needs chats, and {source.field} has {source.layout.format} rows without"
+            " roles; remove it, or make messages of them"
+        )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith_api.manifest import MANIFEST_FILE
 from tunesmith_api.pod import claim_path
+from tunesmith_api.v1alpha1.status import HubModel
 from tunesmith_trainer.errors import ModelNotFound
 from tunesmith_trainer.manifests import damage, read_manifest
 
@@ -24,15 +25,15 @@ _MODEL_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder on a claim.
+    """A folder on a claim, or what was fetched of a Hub repository.
 
     Attributes:
-        volume: Claim and path.
-        path: Where it is mounted.
+        place: Claim and path, or the repository and its commit.
+        path: Where its files are.
         role: What it is to the job, for messages, such as `the base model`.
     """
 
-    volume: VolumePath
+    place: VolumePath | HubModel
     path: Path
     role: str
 
@@ -53,12 +54,16 @@ class Folder:
     @property
     def name(self) -> str:
         """The folder as the user knows it."""
-        return f"{self.role} (claim {self.volume.claim}, path {self.volume.path or '/'})"
+        if isinstance(self.place, HubModel):
+            return f"{self.role} ({self.place.name} at commit {self.place.revision[:12]})"
+        return f"{self.role} (claim {self.place.claim}, path {self.place.path or '/'})"
 
     @property
-    def pod_path(self) -> str:
-        """The folder's path in every pod of the job, which is what an adapter's config names as its base."""
-        return claim_path(self.volume.claim, self.volume.path)
+    def reference(self) -> str:
+        """What an adapter's config names as its base: the path in every pod of the job, or the Hub's id."""
+        if isinstance(self.place, HubModel):
+            return self.place.name
+        return claim_path(self.place.claim, self.place.path)
 
     def require_model(self) -> None:
         """Refuse a folder without a model.

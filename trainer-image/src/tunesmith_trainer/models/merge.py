@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from tunesmith_api.v1alpha1.status import VolumePath
 from tunesmith_trainer.manifests import read_manifest, seal
 from tunesmith_trainer.models.folders import Folder
-from tunesmith_trainer.models.lora import continue_adapter
+from tunesmith_trainer.models.lora import continue_adapter, read_config
 from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
+from tunesmith_trainer.models.vocabulary import make_room
 from tunesmith_trainer.models.weights import load_weights, torch_dtype
 
 if TYPE_CHECKING:
@@ -43,13 +44,16 @@ def merged_base(context: RunContext, arguments: TrainingArguments, base: Folder,
 
 
 def _merge(context: RunContext, base: Folder, adapter: Folder, folder: Path) -> None:
+    spec = context.run.spec
     # Merged in float32, so that the sum is rounded once.
-    model = continue_adapter(load_weights(base, "float32"), adapter, None).merge_and_unload(safe_merge=True)
+    weights = load_weights(base, "float32", spec.model)
+    make_room(weights, read_config(adapter))
+    model = continue_adapter(weights, adapter, None).merge_and_unload(safe_merge=True)
     source = adapter if has_tokenizer(adapter.path) else base
-    tokenizer = load_tokenizer(source.path, source.name)
+    tokenizer = load_tokenizer(source.path, source.name, trusted=spec.model.trust_remote_code)
     temporary = folder.with_name(f"{folder.name}.tmp-{context.attempt}")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.to(torch_dtype(context.run.spec.model.dtype)).save_pretrained(temporary)
+    model.to(torch_dtype(spec.model.dtype)).save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
     seal(temporary, "model", 0, context)
     shutil.rmtree(folder, ignore_errors=True)

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from tunesmith_api.v1alpha1.status import HubModel
 from tunesmith_trainer.models.folders import MODEL_CONFIG
 from tunesmith_trainer.models.lora import ADAPTER
 from tunesmith_trainer.models.weights import torch_dtype
@@ -26,11 +27,11 @@ class OutputWriter:
     Attributes:
         dtype: Precision that a whole model is written in.
         base_model: The model that the adapter belongs to, None when a whole model is trained.
-        base_path: That model's folder as pods of the job see it; the adapter's config names it.
+        base_path: That model's folder as pods of the job see it, or its Hub id; the adapter's config names it.
     """
 
     dtype: str
-    base_model: VolumePath | None = None
+    base_model: VolumePath | HubModel | None = None
     base_path: str | None = None
 
     def save(self, trainer: Trainer, directory: Path) -> Literal["model", "adapter"]:
@@ -52,6 +53,7 @@ class OutputWriter:
     def _save_adapter(self, model: Any, directory: Path) -> None:
         config = model.peft_config[ADAPTER]
         config.base_model_name_or_path = self.base_path
+        config.revision = self.base_model.revision if isinstance(self.base_model, HubModel) else None
         # Only what is trained: TRL's frozen copy `ref` stays out, and no token was added that embeddings would be for.
         model.save_pretrained(directory, selected_adapters=[ADAPTER], save_embedding_layers=False)
         model.generation_config.save_pretrained(directory)

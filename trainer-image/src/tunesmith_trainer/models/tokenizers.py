@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunesmith_trainer.errors import ModelNotFound
 from tunesmith_trainer.models.architectures.registration import register
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from transformers import PreTrainedTokenizerBase
 
 END_OF_TEXT = "<|endoftext|>"
@@ -20,12 +19,8 @@ SPECIAL_TOKENS = (END_OF_TEXT, PADDING, MESSAGE_START, MESSAGE_END)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 CONFIG_FILE = "tokenizer_config.json"
 
-_CHATML = (
-    "{%- for message in messages -%}"
-    "{{- '<|im_start|>' + message['role'] + '\n' + message['content'] + 'MESSAGE_END\n' -}}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
-)
+_TEMPLATES = Path(__file__).with_name("chat_templates")
+_LLAMA_MESSAGE_END = "<|eot_id|>"
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -33,12 +28,13 @@ def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in TOKENIZER_FILES)
 
 
-def load_tokenizer(folder: Path, where: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path, where: str, *, trusted: bool = False) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a folder, fit for training.
 
     Args:
-        folder: Where it is mounted.
+        folder: Where its files are.
         where: The folder as the user knows it, for messages.
+        trusted: Whether code in the folder may be run.
 
     Raises:
         ModelNotFound: There is none, or it can not be used.
@@ -49,7 +45,7 @@ def load_tokenizer(folder: Path, where: str) -> PreTrainedTokenizerBase:
 
     register()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelNotFound(f"the tokenizer of {where} can not be loaded: {first_line(error)}") from error
     if tokenizer.eos_token is None:
@@ -64,25 +60,29 @@ def load_tokenizer(folder: Path, where: str) -> PreTrainedTokenizerBase:
 
 
 def ensure_chat_template(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Give a tokenizer without a chat template ChatML, and tell whether it was given.
+    """Give a tokenizer without a chat template ChatML, and tell whether it was given."""
+    if tokenizer.chat_template:
+        return False
+    tokenizer.chat_template = named_template("chatml", tokenizer)
+    return True
+
+
+def named_template(name: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return one of the trainer's chat templates; each marks what the assistant says.
 
     A vocabulary without ChatML's own tokens spells them out, and ends a message with its end-of-sequence token instead,
     so that generation stops there.
     """
-    if tokenizer.chat_template:
-        return False
+    text = (_TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
     known = MESSAGE_END in tokenizer.get_vocab()
-    tokenizer.chat_template = _CHATML.replace("MESSAGE_END", MESSAGE_END if known else tokenizer.eos_token)
-    return True
+    return text.replace("MESSAGE_END", MESSAGE_END if known else tokenizer.eos_token)
 
 
 def stop_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokens at which generation ends: the end of a text, and of a ChatML message."""
-    vocabulary = tokenizer.get_vocab()
-    ids = [tokenizer.eos_token_id]
-    if MESSAGE_END in vocabulary and MESSAGE_END in str(tokenizer.chat_template):
-        ids.append(vocabulary[MESSAGE_END])
-    return list(dict.fromkeys(ids))
+    """Return the tokens at which generation ends: the end of a text, and of a message of the chat template."""
+    vocabulary, template = tokenizer.get_vocab(), str(tokenizer.chat_template)
+    ends = [end for end in (MESSAGE_END, _LLAMA_MESSAGE_END) if end in vocabulary and end in template]
+    return list(dict.fromkeys([tokenizer.eos_token_id, *(vocabulary[end] for end in ends)]))
 
 
 def first_line(error: BaseException) -> str:

@@ -72,7 +72,7 @@ def train_tokenizer(texts: Iterator[str], spec: TrainedTokenizer, max_length: in
 
 def _train(context: RunContext, texts: Iterable[str], folder: Path) -> None:
     model = context.run.spec.model
-    if model.tokenizer is None or model.architecture is None:
+    if model.tokenizer is None or model.tokenizer.train is None or model.architecture is None:
         raise ValueError("a frozen run must name the tokenizer of its architecture")
     tokenizer = train_tokenizer(iter(texts), model.tokenizer.train, model.architecture.max_position_embeddings)
     temporary = folder.with_name(f"{folder.name}.tmp-{context.attempt}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
 from tunesmith_trainer.models.architectures.choice import new_config
 from tunesmith_trainer.models.architectures.registration import register
+from tunesmith_trainer.models.causal import require_causal
 from tunesmith_trainer.models.tokenizers import first_line, stop_token_ids
 
 if TYPE_CHECKING:
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from tunesmith_api.v1alpha1.architecture import Architecture
+    from tunesmith_api.v1alpha1.model import Attention, ModelSource
     from tunesmith_trainer.models.folders import Folder
 
 _LOG = logging.getLogger(__name__)
-_ATTENTION = "sdpa"
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -29,27 +30,31 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def load_weights(folder: Folder, dtype: str) -> PreTrainedModel:
-    """Return the causal language model of a folder; no code from the folder is run, not even ours.
+def load_weights(folder: Folder, dtype: str, source: ModelSource) -> PreTrainedModel:
+    """Return the causal language model of a folder.
 
     Args:
         folder: A model folder as `save_pretrained` writes it.
         dtype: Precision to hold the weights in.
+        source: The spec's block about the model; it says whether code from the folder is run.
 
     Raises:
-        ModelNotFound: It is not whole, or not a causal language model.
+        ModelNotFound: It is not whole.
+        InvalidSpec: It is no causal language model, or needs code that may not be run.
     """
     from transformers import AutoModelForCausalLM
 
+    require_attention(source)
     folder.require_model()
     register()
+    require_causal(folder, trusted=source.trust_remote_code)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder.path,
             dtype=torch_dtype(dtype),
-            attn_implementation=_ATTENTION,
+            attn_implementation=source.attn_implementation,
             local_files_only=True,
-            trust_remote_code=False,
+            trust_remote_code=source.trust_remote_code,
             use_safetensors=True,
             output_loading_info=True,
         )
@@ -70,13 +75,30 @@ def _require_whole(folder: Folder, info: dict[str, Any]) -> None:
         _LOG.warning("%s has weights that its config does not know: %s", folder.name, sorted(info["unexpected_keys"]))
 
 
-def new_weights(architecture: Architecture, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+def require_attention(source: ModelSource) -> None:
+    """Refuse flash attention in an image without it: transformers would fetch somebody's kernel from the Hub.
+
+    Raises:
+        InvalidSpec: The package is not there.
+    """
+    from transformers.utils import is_flash_attn_2_available
+
+    if source.attn_implementation == "flash_attention_2" and not is_flash_attn_2_available():
+        raise InvalidSpec(
+            "spec.model.attnImplementation: flash_attention_2 needs the package flash-attn, which this trainer image"
+            " lacks or which finds no GPU; use sdpa, or an image with it in the accelerator profile"
+        )
+
+
+def new_weights(
+    architecture: Architecture, tokenizer: PreTrainedTokenizerBase, seed: int, attention: Attention
+) -> PreTrainedModel:
     """Return a decoder with random weights in float32, the same for the same seed."""
     from transformers import AutoModelForCausalLM, set_seed
 
     config = new_config(architecture, tokenizer)
     set_seed(seed)
-    return AutoModelForCausalLM.from_config(config, attn_implementation=_ATTENTION)
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention)
 
 
 def fit_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int, where: str) -> None:

@@ -17,14 +17,19 @@ _IN_STEPS = frozenset({"NewGELUActivation", "FastGELUActivation"})
 _STEPS = 3  # what those keep more than others, times the width of the feed-forward layer
 
 
-def meta_model(config: PreTrainedConfig) -> PreTrainedModel:
-    """Return a config's causal language model without data; it takes no memory for weights."""
+def meta_model(config: PreTrainedConfig, *, trusted: bool = False) -> PreTrainedModel:
+    """Return a config's causal language model without data; it takes no memory for weights.
+
+    Args:
+        config: The config.
+        trusted: Whether code that its folder brings may be run.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
     register()
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=trusted)
 
 
 @dataclass(frozen=True)

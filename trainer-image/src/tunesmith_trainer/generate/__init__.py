@@ -1,0 +1,1 @@
+"""`python -m tunesmith_trainer generate`: try a base model, an adapter or a merged model."""

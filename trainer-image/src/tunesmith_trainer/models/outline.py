@@ -1,0 +1,109 @@
+"""A model without its weights: everything about it that can be told, and refused, before a device is there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tunesmith_api.v1alpha1.peft import Lora
+from tunesmith_trainer.errors import ModelNotFound
+from tunesmith_trainer.models.architectures.choice import new_config
+from tunesmith_trainer.models.architectures.registration import register
+from tunesmith_trainer.models.causal import require_causal
+from tunesmith_trainer.models.lora import lora_config, read_config
+from tunesmith_trainer.models.memory import ModelShape, meta_model
+from tunesmith_trainer.models.tokenizers import first_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from tunesmith_trainer.models.folders import Folder
+    from tunesmith_trainer.models.prepare import ModelPlan
+
+_WEIGHTS_FILE = "model.safetensors"
+_INDEX_FILE = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a model without its weights.
+
+    Attributes:
+        shape: Its size, with the adapter that is trained.
+        adapted: Its size with a new LoRA adapter, where one could be trained in place of all its weights.
+    """
+
+    shape: ModelShape
+    adapted: ModelShape | None
+
+
+def outline(plan: ModelPlan, tokenizer: PreTrainedTokenizerBase) -> Outline:
+    """Return what is known of a run's model, checked as `ModelPlan.load` checks it.
+
+    Args:
+        plan: Where the model comes from.
+        tokenizer: Its tokenizer.
+
+    Raises:
+        ModelNotFound: The model is not whole, or can not be loaded.
+        InvalidSpec: It can not be trained as the spec says.
+    """
+    import torch
+
+    model = _without_weights(plan, tokenizer)
+    with torch.device("meta"):
+        added = plan.fit(model, tokenizer)
+    continues = plan.adapter is not None and plan.context.run.model.from_adapter == "continue"
+    config = read_config(plan.adapter) if plan.adapter and continues else plan.new_adapter(model, added)
+    if config is not None:
+        config.inference_mode = False  # that of a saved adapter says otherwise
+    may_adapt = config is None and plan.base is not None and plan.context.run.spec.method != "pretrain"
+    adapted = ModelShape.of(model, lora_config(Lora(), model)) if may_adapt else None
+    return Outline(ModelShape.of(model, config), adapted)
+
+
+def _without_weights(plan: ModelPlan, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    spec = plan.context.run.spec.model
+    if plan.base is None:
+        if spec.architecture is None:
+            raise ValueError("a frozen run names neither a base model nor an architecture")
+        return meta_model(new_config(spec.architecture, tokenizer))
+    from transformers import AutoConfig
+
+    trusted = spec.trust_remote_code
+    register()
+    require_causal(plan.base, trusted=trusted)
+    _require_readable(plan.base)
+    try:
+        config = AutoConfig.from_pretrained(plan.base.path, local_files_only=True, trust_remote_code=trusted)
+        return meta_model(config, trusted=trusted)
+    # What a damaged config raises is the business of two libraries; a fault of ours would show with any model.
+    except Exception as error:
+        raise ModelNotFound(f"{plan.base.name} can not be loaded: {first_line(error)}") from error
+
+
+def _require_readable(folder: Folder) -> None:
+    """Refuse weights of which a file is missing or cut off; their headers tell how long they must be."""
+    from safetensors import SafetensorError, safe_open
+
+    for name in _weight_files(folder):
+        try:
+            with safe_open(folder.path / name, framework="pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise ModelNotFound(
+                f"{folder.name}: {name} can not be read: {first_line(error)}; copy the whole folder"
+            ) from error
+
+
+def _weight_files(folder: Folder) -> list[str]:
+    if (folder.path / _WEIGHTS_FILE).is_file():
+        return [_WEIGHTS_FILE]
+    try:
+        index: dict[str, Any] = json.loads((folder.path / _INDEX_FILE).read_text(encoding="utf-8"))
+        return sorted(set(index["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelNotFound(
+            f"{folder.name}: {_INDEX_FILE} can not be read: {first_line(error)}; copy the whole folder"
+        ) from error

@@ -1,0 +1,1 @@
+"""What a run leaves for people: metric history, model card, report page. Pure: facts in, text out."""
