@@ -19,6 +19,7 @@ from tunesmith_api.v1alpha1.preparation import Prepare
 from tunesmith_api.v1alpha1.reporting import Reporting, StepRange
 from tunesmith_api.v1alpha1.status import MAX_NODES, JobStatus
 from tunesmith_api.v1alpha1.training import Training
+from tunesmith_api.v1alpha1.training.suitability import LANGUAGE_RULES, PREFERENCE_RULES, PROCESS_RULES
 from tunesmith_api.v1alpha1.types import ObjectName, RunId
 
 if TYPE_CHECKING:
@@ -48,19 +49,18 @@ def _claim_for_all_nodes(block: str) -> Rule:
 
 
 _COMMON_RULES = (
+    *PROCESS_RULES,
     Rule(
         "!has(self.training) || !has(self.training.evalStrategy) || self.training.evalStrategy == 'no'"
         " || has(self.evaluation)",
         "evalStrategy needs rows to evaluate on: set spec.evaluation, or evalStrategy: 'no'",
         ".training.evalStrategy",
     ),
-    *(
-        Rule(
-            f"!has(self.model.{field}) || !has(self.peft) || has(self.peft.lora)",
-            f"{field} get embeddings of their own, which only LoRA and full weights train: use peft.lora, or remove it",
-            f".model.{field}",
-        )
-        for field in ("addedTokens", "addedSpecialTokens")
+    Rule(
+        "!has(self.checkpoint) || !has(self.checkpoint.saveStrategy) || self.checkpoint.saveStrategy != 'best'"
+        " || (has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')",
+        "saveStrategy: best needs evaluations to compare: set training.evalStrategy: steps or epoch",
+        ".checkpoint.saveStrategy",
     ),
     _claim_for_all_nodes("output"),
     _claim_for_all_nodes("model.cache"),
@@ -269,6 +269,7 @@ class FineTuneJobSpec(JobSpec):
         ),
         ROWS_STAY_APART,
         _MAX_LENGTH_FITS,
+        *LANGUAGE_RULES,
         Rule(
             "self.method == 'pretrain' || !has(self.model.architecture)",
             "an architecture has random weights and must be pretrained:"
@@ -302,6 +303,7 @@ class AlignmentJobSpec(JobSpec):
             ".dataProcessing.streaming",
         ),
         _only_with("dpo"),
+        *PREFERENCE_RULES,
         *_rows_of(
             "dpo", ("preference",), templates=False, needs="preference rows: prompt, chosen, rejected (no templates)"
         ),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.data.packing import make_collator
 from tunesmith_trainer.methods.plan import TrainingPlan
+from tunesmith_trainer.models.adapters.lora import lora_b_ratio
 from tunesmith_trainer.models.adapters.settling import settle_adapter
 from tunesmith_trainer.models.head import use_plain_head
 from tunesmith_trainer.models.separation import require_separation
@@ -51,12 +52,12 @@ class CausalTask:
             report: What else the run's record tells about the data.
         """
         train, evaluation = self.corpora.train, self.corpora.evaluation
-        processing, seed = self.context.run.spec.data_processing, self.context.run.spec.training.seed
+        processing, training = self.context.run.spec.data_processing, self.context.run.spec.training
         callbacks = []
         if processing.streaming:
             from tunesmith_trainer.callbacks.streaming import StreamCallback
 
-            rows, progress = self.feed.stream(train, processing, seed)
+            rows, progress = self.feed.stream(train, processing, training.order_seed)
             told: dict[str, Any] = {}
             callbacks.append(StreamCallback(progress, told))
         else:
@@ -66,6 +67,8 @@ class CausalTask:
         from tunesmith_trainer.methods.causal_trainer import CausalTrainer
 
         trainer = CausalTrainer(
+            training=training,
+            lora_b_ratio=lora_b_ratio(self.context.run.spec.peft),
             model=prepared.model,
             args=self.arguments,
             train_dataset=rows,
