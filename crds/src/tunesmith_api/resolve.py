@@ -50,9 +50,7 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
     return spec.model_copy(
         update={
             spec.method: block,
-            "training": _training(
-                spec.training, _learning_rate(spec, spec.method, trains_adapter=trains_adapter), profile
-            ),
+            "training": _training(spec, profile, trains_adapter=trains_adapter),
             "output": _output(kind, name, spec),
             "model": _model(spec, profile),
             "prepare": _prepare(spec, profile),
@@ -61,7 +59,8 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
     )
 
 
-def _training(training: Training, learning_rate: float, profile: AcceleratorProfile) -> Training:
+def _training(spec: AnySpec, profile: AcceleratorProfile, *, trains_adapter: bool) -> Training:
+    training = spec.training
     updates: dict[str, object] = {
         "optim_args": OptimArgs(**{**OPTIMIZER_DEFAULTS[training.optim], **_given(training.optim_args)}),
         "lr_scheduler_kwargs": LrSchedulerKwargs(
@@ -69,7 +68,7 @@ def _training(training: Training, learning_rate: float, profile: AcceleratorProf
         ),
     }
     if training.learning_rate is None:
-        updates["learning_rate"] = learning_rate
+        updates["learning_rate"] = _learning_rate(spec, spec.method, trains_adapter=trains_adapter)
     if training.max_steps is None and training.num_train_epochs is None:
         updates["num_train_epochs"] = DEFAULT_EPOCHS
     if training.dataloader_pin_memory is None:

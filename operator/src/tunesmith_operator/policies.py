@@ -119,18 +119,6 @@ def dtype_is_allowed(candidate: Candidate) -> Finding | None:
     )
 
 
-def quantization_is_possible(candidate: Candidate) -> Finding | None:
-    """Find a quantised model on an accelerator without the kernels for it."""
-    spec = candidate.spec
-    profile = candidate.inputs.profiles[spec.accelerator]
-    if spec.model.quantization is None or profile.device == "cuda":
-        return None
-    return _invalid(
-        f"spec.model.quantization: it needs NVIDIA GPUs, and accelerator profile {profile.name} is for device"
-        f" {profile.device}. Remove quantization, or choose a profile for device cuda."
-    )
-
-
 def device_can(candidate: Candidate) -> Finding | None:
     """Find a training setting that the accelerator's device does not know."""
     profile = candidate.inputs.profiles[candidate.spec.accelerator]
@@ -142,6 +130,18 @@ def device_can(candidate: Candidate) -> Finding | None:
             " or name an accelerator with NVIDIA GPUs."
         )
     return None
+
+
+def quantization_is_possible(candidate: Candidate) -> Finding | None:
+    """Find a quantised model on an accelerator without the kernels for it."""
+    spec = candidate.spec
+    profile = candidate.inputs.profiles[spec.accelerator]
+    if spec.model.quantization is None or profile.device == "cuda":
+        return None
+    return _invalid(
+        f"spec.model.quantization: it needs NVIDIA GPUs, and accelerator profile {profile.name} is for device"
+        f" {profile.device}. Remove quantization, or choose a profile for device cuda."
+    )
 
 
 def user_code_is_allowed(candidate: Candidate) -> Finding | None:
@@ -287,8 +287,8 @@ POLICIES: tuple[Policy, ...] = (
     remote_code_is_allowed,
     user_code_is_allowed,
     dtype_is_allowed,
-    quantization_is_possible,
     device_can,
+    quantization_is_possible,
     attention_is_available,
     no_cycle,
     dependency_is_complete,

@@ -62,6 +62,18 @@ _COMMON_RULES = (
         "saveStrategy: best needs evaluations to compare: set training.evalStrategy: steps or epoch",
         ".checkpoint.saveStrategy",
     ),
+    Rule(
+        "!has(self.earlyStopping)"
+        " || (has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')",
+        "earlyStopping compares evaluations: set training.evalStrategy: steps or epoch",
+        ".earlyStopping",
+    ),
+    Rule(
+        "!has(self.reporting) || !has(self.reporting.samples) || !has(self.reporting.samples.fromEvaluation)"
+        " || has(self.evaluation)",
+        "samples of held-out rows need some: set spec.evaluation, or reporting.samples.prompts",
+        ".reporting.samples.fromEvaluation",
+    ),
     _claim_for_all_nodes("output"),
     _claim_for_all_nodes("model.cache"),
 )
@@ -79,25 +91,6 @@ _DATA_RULES = (
             f".model.{field}",
         )
         for field in ("tokenSecretRef", "cache")
-    ),
-    Rule(
-        "!has(self.earlyStopping)"
-        " || (has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')",
-        "earlyStopping compares evaluations: set training.evalStrategy: steps or epoch",
-        ".earlyStopping",
-    ),
-    Rule(
-        "!has(self.reporting) || !has(self.reporting.samples) || !has(self.reporting.samples.fromEvaluation)"
-        " || has(self.evaluation)",
-        "samples of held-out rows need some: set spec.evaluation, or reporting.samples.prompts",
-        ".reporting.samples.fromEvaluation",
-    ),
-    Rule(
-        "!has(self.numNodes) || self.numNodes == 1 || !has(self.output) || !has(self.output.claimTemplate)"
-        " || !has(self.output.claimTemplate.accessModes)"
-        " || self.output.claimTemplate.accessModes.exists(mode, mode != 'ReadWriteOncePod')",
-        "a ReadWriteOncePod claim serves one pod: use ReadWriteMany, or numNodes: 1",
-        ".output.claimTemplate.accessModes",
     ),
     Rule(
         "!has(self.datasets) || self.datasets.all(d, !has(d.weight))"
