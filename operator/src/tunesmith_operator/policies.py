@@ -72,8 +72,9 @@ def first_finding(candidate: Candidate) -> Finding | None:
 def one_source_each(candidate: Candidate) -> Finding | None:
     """Find a model or dataset without exactly one source: CEL refuses it, an older CRD may not have."""
     model = candidate.spec.model
-    if sum(source is not None for source in (model.name, model.path, model.from_job, model.architecture)) != 1:
-        return _invalid("spec.model: set exactly one of name, path, fromJob, architecture.")
+    sources = (model.name, model.path, model.from_job, model.resume_from, model.architecture)
+    if sum(source is not None for source in sources) != 1:
+        return _invalid("spec.model: set exactly one of name, path, fromJob, resumeFrom, architecture.")
     for index, dataset in enumerate(candidate.spec.datasets):
         if sum(source is not None for source in (dataset.hub, dataset.claim, dataset.config_map, dataset.uri)) != 1:
             return _invalid(f"spec.datasets.{index}: set exactly one of hub, claim, configMap, uri.")
@@ -180,27 +181,23 @@ def attention_is_available(candidate: Candidate) -> Finding | None:
 
 
 def no_cycle(candidate: Candidate) -> Finding | None:
-    """Find a chain of `fromJob` that leads back to the job: it would wait for itself for ever."""
+    """Find a chain of jobs to start from that leads back to the job: it would wait for itself for ever."""
     path = dependencies.cycle(candidate.inputs)
     if path is None:
         return None
+    field = "spec.model.fromJob" if candidate.spec.model.from_job else "spec.model.resumeFrom"
     if len(path) == 2:  # noqa: PLR2004 - the job, and itself again
-        message = "spec.model.fromJob names the job itself. Name the job whose output to start from."
+        message = f"{field} names the job itself. Name the job to start from."
     else:
         chain = " → ".join(f"{key.kind} {key.name}" for key in path)
-        message = (
-            f"spec.model.fromJob leads back to the job itself: {chain}. Let one of them start from something else."
-        )
+        message = f"{field} leads back to the job itself: {chain}. Let one of them start from something else."
     return Finding(Reason.DEPENDENCY_CYCLE, message, permanent=True)
 
 
 def dependency_is_complete(candidate: Candidate) -> Finding | None:
-    """Find a `fromJob` whose output is not there yet."""
-    source = candidate.spec.model.from_job
-    if source is None:
-        return None
-    found = dependencies.find(candidate.inputs)
-    return Finding(found.reason, found.message) if isinstance(found, dependencies.Missing) else None
+    """Find another job whose output, or checkpoint, is not there yet."""
+    found = dependencies.look(candidate.inputs, candidate.spec)
+    return Finding(found.reason, found.message, found.permanent) if isinstance(found, dependencies.Missing) else None
 
 
 def adapter_is_used_one_way(candidate: Candidate) -> Finding | None:

@@ -108,7 +108,7 @@ class Ending:
             "steps": state.global_step,
             "plannedSteps": state.max_steps,
             "baseModel": plan.base_model.to_wire() if plan.base_model else None,
-            "hub": [pin.to_wire() for pin in pins(self._context)],
+            "hub": [pin.to_wire() for pin in pins(self._context.run_directory)],
             "metrics": state.log_history,
             "seconds": self._reporter.seconds.model_dump(),
         }

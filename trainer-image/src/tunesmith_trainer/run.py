@@ -18,6 +18,7 @@ from tunesmith_trainer.errors import Stopped
 from tunesmith_trainer.exchange import Exchange
 from tunesmith_trainer.fence import Fence
 from tunesmith_trainer.manifests import write_atomically
+from tunesmith_trainer.origin import origin
 from tunesmith_trainer.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -155,9 +156,10 @@ class Run:
         if resumed is not None and _load_if_trained(trainer, resumed):
             self._reporter.set(total_steps=trainer.state.max_steps, epoch=trainer.state.epoch or 0.0)
             return
+        start = resumed or self._start_elsewhere(trainer)
         if self._first:
             watched = Watched(plan, self._fence, self._exchange, self._reporter)
-            for callback in reporting_callbacks(self._context, watched, initial, step_of(resumed) if resumed else 0):
+            for callback in reporting_callbacks(self._context, watched, initial, step_of(start) if start else 0):
                 trainer.add_callback(callback)
         early = self._context.run.spec.early_stopping
         if early is not None:
@@ -166,11 +168,19 @@ class Run:
         trainer.add_callback(stop)
         if self._context.run.spec.training.load_best_model_at_end:
             trainer.add_callback(BestCallback(self._context.checkpoints_directory))
-        trainer.add_callback(CheckpointCallback(trainer, self._writer, self._reporter, resumed))
-        train(trainer, None if resumed is None else str(resumed))
+        trainer.add_callback(CheckpointCallback(trainer, self._writer, self._reporter, start))
+        train(trainer, None if start is None else str(start))
         self._settle(trainer.state.global_step)
         if stop.stopped:
             raise Stopped(f"Told to stop; step {trainer.state.global_step} is saved as a checkpoint")
+
+    def _start_elsewhere(self, trainer: Any) -> Path | None:
+        """Return another job's checkpoint to go on from, None without one."""
+        checkpoint = origin(self._context, trainer)
+        if checkpoint is not None:
+            step = step_of(checkpoint)
+            self._reporter.set(resumed_from_step=step, current_step=step)
+        return checkpoint
 
     def _settle(self, step: int) -> None:
         """Wait until the last checkpoint counts."""

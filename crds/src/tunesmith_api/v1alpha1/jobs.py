@@ -78,7 +78,8 @@ _COMMON_RULES = (
     _claim_for_all_nodes("model.cache"),
 )
 _FROM_HUB = (
-    "has(self.model.name) || has(self.model.fromJob) || (has(self.model.tokenizer) && has(self.model.tokenizer.name))"
+    "has(self.model.name) || has(self.model.fromJob) || has(self.model.resumeFrom)"
+    " || (has(self.model.tokenizer) && has(self.model.tokenizer.name))"
     " || (has(self.datasets) && self.datasets.exists(d, has(d.hub)))"
     " || (has(self.evaluation) && has(self.evaluation.datasets) && self.evaluation.datasets.exists(d, has(d.hub)))"
 )
@@ -86,7 +87,7 @@ _DATA_RULES = (
     *(
         Rule(
             f"!has(self.model.{field}) || {_FROM_HUB}",
-            f"{field} is only for what comes from the Hub, by model.name, model.tokenizer.name, model.fromJob or"
+            f"{field} is only for what comes from the Hub, by model.name, model.tokenizer.name, another job or"
             " datasets: remove it",
             f".model.{field}",
         )
@@ -261,6 +262,18 @@ class FineTuneJobSpec(JobSpec):
             needs="text, messages, prompt-completion or instruction rows",
         ),
         ROWS_STAY_APART,
+        Rule(
+            "!has(self.model.resumeFrom) || !has(self.peft)",
+            "what is trained is what the checkpoint holds, weights or adapter: remove peft, or use model.fromJob",
+            ".peft",
+        ),
+        Rule(
+            "!has(self.model.resumeFrom) || (has(self.training) && has(self.training.maxSteps)"
+            " && (!has(self.model.resumeFrom.step) || self.training.maxSteps > self.model.resumeFrom.step))",
+            "resumeFrom needs training.maxSteps, beyond the checkpoint's step: steps are counted from the first one of"
+            " the other job",
+            ".training.maxSteps",
+        ),
         _MAX_LENGTH_FITS,
         *LANGUAGE_RULES,
         Rule(
@@ -299,6 +312,11 @@ class AlignmentJobSpec(JobSpec):
         *PREFERENCE_RULES,
         *_rows_of(
             "dpo", ("preference",), templates=False, needs="preference rows: prompt, chosen, rejected (no templates)"
+        ),
+        Rule(
+            "!has(self.model.resumeFrom)",
+            "a checkpoint does not hold the model that preferences are measured against: use model.fromJob",
+            ".model.resumeFrom",
         ),
         Rule(
             "!has(self.model.architecture)",

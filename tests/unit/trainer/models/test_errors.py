@@ -108,6 +108,20 @@ def test_another_kind_of_model_is_named(lab: Any, undigested: Any, model_folder:
     assert f" is a {name}: {kind}, and only causal language models" in fail(lab, undigested, InvalidSpec)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_attention_is_computed_as_asked(lab: Any, undigested: Any, attention: str) -> None:
+    model = {"path": {"claim": "models"}, "attnImplementation": attention}
+    plan = lab.build(lab.context("job", spec(lab, model=model), undigested))
+    assert plan.trainer.model.config._attn_implementation == attention
+
+
+def test_flash_attention_needs_its_package(lab: Any, undigested: Any) -> None:
+    model = {"path": {"claim": "models"}, "attnImplementation": "flash_attention_2"}
+    with pytest.raises(InvalidSpec) as caught:
+        lab.build(lab.context("job", spec(lab, model=model), undigested))
+    assert str(caught.value).startswith("spec.model.attnImplementation: flash_attention_2 needs the package flash-attn")
+
+
 def test_a_tokenizer_of_another_model(lab: Any, undigested: Any, model_folder: Any) -> None:
     file = model_folder / "tokenizer.json"
     tokenizer = json.loads(file.read_text())

@@ -49,9 +49,9 @@ class Pin(ApiModel):
 _PINS = TypeAdapter(tuple[Pin, ...])
 
 
-def pins(context: RunContext) -> tuple[Pin, ...]:
-    """Return what the run uses of the Hub, as its first attempt wrote it down."""
-    path = context.run_directory / _PINS_FILE
+def pins(run_directory: Path) -> tuple[Pin, ...]:
+    """Return what a run uses of the Hub, as its first attempt wrote it down in the run's folder."""
+    path = run_directory / _PINS_FILE
     return _PINS.validate_json(path.read_bytes()) if path.is_file() else ()
 
 
@@ -87,7 +87,7 @@ def hub_folder(
 
 def _pinned(context: RunContext, repository: Repository) -> Pin:
     """Return the run's pin of a repository; the first attempt makes it, the later ones ask no more."""
-    known, model = pins(context), repository.model
+    known, model = pins(context.run_directory), repository.model
     for pin in known:
         if (pin.name, pin.revision, pin.weights) == (model.name, model.revision, repository.weights):
             return pin

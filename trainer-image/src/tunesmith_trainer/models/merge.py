@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from tunesmith_api.v1alpha1.status import VolumePath
 from tunesmith_trainer.manifests import read_manifest, seal
 from tunesmith_trainer.models.adapters.saved import merge_adapter
 from tunesmith_trainer.models.folders import GENERATION_CONFIG, Folder
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from tunesmith_api.v1alpha1.model import ModelSource
     from tunesmith_trainer.context import RunContext
 
-_FOLDER = "base"
-
 
 def merged_base(context: RunContext, arguments: TrainingArguments, base: Folder, adapter: Folder) -> Folder:
     """Return the folder of the merged model to train on; rank 0 writes it unless an earlier attempt has.
@@ -35,7 +32,8 @@ def merged_base(context: RunContext, arguments: TrainingArguments, base: Folder,
         base: The base model.
         adapter: The adapter to merge into it.
     """
-    folder = context.run_directory / _FOLDER
+    volume = context.run.merged_base
+    folder = context.claim_path(volume.claim, volume.path)
     with arguments.main_process_first(local=False):
         if context.rank == 0 and read_manifest(folder) is None:
             temporary = folder.with_name(f"{folder.name}.tmp-{context.attempt}")
@@ -44,7 +42,6 @@ def merged_base(context: RunContext, arguments: TrainingArguments, base: Folder,
             seal(temporary, "model", 0, context)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.replace(folder)
-    volume = VolumePath(claim=context.run.output.claim, path=f"{context.run.directory}/{_FOLDER}")
     return Folder(volume, folder, "the merged base model")
 
 
