@@ -1,8 +1,12 @@
-"""Trains a run and tells what it took: the peak of resident memory above that after all imports, in bytes.
+"""Trains two runs and tells what the second took: its peak of resident memory above what the first left, in bytes.
 
-Usage: measure.py ROOT RUN.json
+The first, a tiny one of the same kind, loads and sets up all that any training needs.
+
+Usage: measure.py ROOT TINY.json RUN.json
 """
 
+import ctypes
+import gc
 import re
 import sys
 from pathlib import Path
@@ -19,21 +23,23 @@ def kilobytes(entry: str) -> int:
     return int(match[1])
 
 
-def main() -> None:
-    import peft  # noqa: F401 - imported here, so that it does not count
-    import trl.trainer.dpo_trainer
-    import trl.trainer.sft_trainer  # noqa: F401 - as above
-
-    import tunesmith_trainer.methods.preference_trainer  # noqa: F401 - as above
-
-    torch.set_num_threads(1)
-    root, run = sys.argv[1:]
+def train(root: str, run: str) -> int:
+    """Return the peak of resident memory from the first step on, in kB: loading is not training."""
     context = RunContext(read_run(Path(run)), attempt=1, pod_uid="pod", root=Path(root))
-    before = kilobytes("VmRSS")
     plan = METHODS[context.run.spec.method].build(context)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # begin the peak anew: loading is not training
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     plan.trainer.train()
-    print("peak", 1024 * (kilobytes("VmHWM") - before))
+    return kilobytes("VmHWM")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    root, tiny, run = sys.argv[1:]
+    train(root, tiny)
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    before = kilobytes("VmRSS")
+    print("peak", 1024 * (train(root, run) - before))
 
 
 if __name__ == "__main__":

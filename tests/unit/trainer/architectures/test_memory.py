@@ -1,6 +1,7 @@
 """Parameters are counted exactly without building weights; the memory of a training is told within a factor."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ from zoo import EVERY, VOCABULARY
 
 GIB = 1 << 30
 # Of what was measured; below the lower bound a training would be let through that does not fit.
-LOWER, UPPER = 0.9, 1.6
+LOWER, UPPER = 0.85, 1.4
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -103,7 +104,7 @@ def test_a_frozen_base_is_held_in_its_precision(shapes: Any, load: Any) -> None:
     lora = replace(load, adapted=True)
     assert estimate(adapter, lora).weights == 2 * whole.parameters + 4 * adapter.trained
     four_bits = estimate(adapter, replace(lora, quantized_bits=4)).weights / GIB
-    assert 3.9 < four_bits < 4.2, "3.7 GiB of 4-bit weights with their scales, embeddings and head"
+    assert 3.8 < four_bits < 4.0, "3.4 GiB of 4-bit weights with their scales, half a GiB of embeddings and head"
     eight_bits = estimate(adapter, replace(lora, quantized_bits=8)).weights / GIB
     assert 6.4 < eight_bits < 6.8
 
@@ -134,10 +135,13 @@ def test_what_takes_more_and_less(shapes: Any, load: Any) -> None:
 
     whole, adapter = shapes
     base = estimate(whole, load)
-    assert estimate(whole, replace(load, batch_size=4)).activations * 2 == base.activations
-    assert estimate(whole, replace(load, max_length=1024)).activations * 2 == base.activations
+    adapted = replace(load, adapted=True)
+    halves = (replace(adapted, batch_size=4), replace(adapted, max_length=1024))
+    rows, length = (estimate(adapter, half).activations / estimate(adapter, adapted).activations for half in halves)
+    assert rows == 0.5
+    assert 0.45 < length < 0.5, "masks grow with the square of it"
     assert estimate(whole, replace(load, gradient_checkpointing=True)).activations < base.activations / 8
-    assert estimate(whole, replace(load, sequences=2)).activations == base.activations * 2
+    assert estimate(adapter, replace(adapted, sequences=2)).activations == 2 * estimate(adapter, adapted).activations
     assert estimate(whole, replace(load, processes=2)).gradients == base.gradients * 2
     assert estimate(whole, replace(load, reference="model")).reference == base.weights
     lora = replace(load, adapted=True, reference="adapter")
@@ -184,9 +188,10 @@ class TestNearestFit:
         assert "spec.training.perDeviceTrainBatchSize" not in fit.changes
 
 
-SMALL = {"hiddenSize": 256, "intermediateSize": 704, "numHiddenLayers": 6, "numAttentionHeads": 4}
+TINY = {"hiddenSize": 32, "intermediateSize": 64, "numHiddenLayers": 1, "numAttentionHeads": 4}
+SMALL = {"hiddenSize": 384, "intermediateSize": 1024, "numHiddenLayers": 6, "numAttentionHeads": 6}
 TEXT = "\n\n".join(f"Paragraph {number} tells the number {number} and nothing else." * 6 for number in range(200))
-TRAINING = {"maxLength": 256, "maxSteps": 2, "perDeviceTrainBatchSize": 8}
+TRAINING = {"maxLength": 256, "maxSteps": 2, "perDeviceTrainBatchSize": 4}
 OPTIONS: dict[str, dict[str, Any]] = {
     "full weights": {},
     "accumulation": {"training": TRAINING | {"gradientAccumulationSteps": 2}},
@@ -195,7 +200,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "adapter": {"peft": {"lora": {"r": 8}}},
     "adapter on bfloat16": {"peft": {"lora": {"r": 8}}, "dtype": "bfloat16"},
     "aligning": {"method": "dpo"},
-    "alibi": {"architecture": {"positionEmbedding": "alibi", "hiddenAct": "gelu", "intermediateSize": 1024}},
+    "alibi": {"architecture": {"positionEmbedding": "alibi", "hiddenAct": "gelu"}},
     "dropout": {"architecture": {"attentionDropout": 0.1}},
 }
 
@@ -203,28 +208,38 @@ OPTIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=list(OPTIONS))
 def test_the_estimate_is_near_what_was_measured(lab: Any, options: dict[str, Any]) -> None:
-    """Between 0.9 and 1.6 times the peak of resident memory that training adds."""
+    """Between 0.85 and 1.4 times the peak of resident memory that training adds."""
     from transformers import AutoConfig
 
     from tunesmith_trainer.models.adapters import new_config
     from tunesmith_trainer.models.folders import Folder
     from tunesmith_trainer.models.memory import ModelShape, Workload, estimate, meta_model
 
+    tiny, context = (_context(lab, name, size, options) for name, size in (("tiny", TINY), ("small", SMALL)))
+    bare = meta_model(AutoConfig.from_pretrained(lab.path(context.run.model.base.claim, context.run.model.base.path)))
+    peft = context.run.spec.peft
+    folder = Folder.find(context.run.model.base, context, "the base model")
+    shape = ModelShape.of(bare, None if peft is None else new_config(peft, bare, folder))
+    needed = estimate(shape, Workload.of(context.run))
+    measured = _measure(lab, tiny, context)
+    told = needed.total - needed.runtime
+    print(f"{told / 2**20:.0f} MiB estimated, {measured / 2**20:.0f} measured: {told / measured:.2f}; {needed}")
+    assert LOWER < told / measured < UPPER
+
+
+def _context(lab: Any, name: str, size: dict[str, Any], options: dict[str, Any]) -> Any:
+    """Return a run on a new model of some size, which is on a claim."""
+    architecture = size | options.get("architecture", {})
+    base = {
+        "method": "pretrain",
+        "model": {"architecture": architecture, "tokenizer": {"train": {"vocabSize": 4096}}},
+        "datasets": [lab.put("corpus.txt", TEXT)],
+        "training": TRAINING,
+    }
+    earlier = lab.context(f"base-{name}", base)
+    model = lab.finish(earlier, lab.build(earlier), train=False)
     method = options.get("method", "sft")
-    base = lab.context(
-        "base",
-        {
-            "method": "pretrain",
-            "model": {
-                "architecture": SMALL | options.get("architecture", {}),
-                "tokenizer": {"train": {"vocabSize": 4096}},
-            },
-            "datasets": [lab.put("corpus.txt", TEXT)],
-            "training": TRAINING,
-        },
-    )
-    model = lab.finish(base, lab.build(base), train=False)
-    rows: list[dict[str, Any]] = [{"text": TEXT[place : place + 4000]} for place in range(64)]
+    rows: list[dict[str, Any]] = [{"text": TEXT[place : place + 4000]} for place in range(32)]
     if method == "dpo":
         rows = [{"prompt": "Tell:", "chosen": row["text"], "rejected": row["text"][::-1]} for row in rows]
     spec = {
@@ -233,24 +248,23 @@ def test_the_estimate_is_near_what_was_measured(lab: Any, options: dict[str, Any
         "datasets": [lab.put("rows.jsonl", rows)],
         "training": options.get("training", TRAINING),
     }
-    context = lab.context("measured", spec | {key: options[key] for key in ("peft",) if key in options}, model)
-    bare = meta_model(AutoConfig.from_pretrained(lab.path(model.base.claim, model.base.path)))
-    peft = context.run.spec.peft
-    folder = Folder.find(model.base, context, "the base model")
-    shape = ModelShape.of(bare, None if peft is None else new_config(peft, bare, folder))
-    needed = estimate(shape, Workload.of(context.run))
-    measured = _measure(lab, context)
-    told = needed.total - needed.runtime
-    print(f"{told / 2**20:.0f} MiB estimated, {measured / 2**20:.0f} measured: {told / measured:.2f}; {needed}")
-    assert LOWER < told / measured < UPPER
+    return lab.context(name, spec | {key: options[key] for key in ("peft",) if key in options}, model)
 
 
-def _measure(lab: Any, context: Any) -> int:
-    run = lab.root / "run.json"
-    run.write_text(json.dumps(context.run.to_wire()), encoding="utf-8")
+def _measure(lab: Any, *contexts: Any) -> int:
+    runs = []
+    for context in contexts:
+        runs.append(lab.root / f"{context.run.name}.json")
+        runs[-1].write_text(json.dumps(context.run.to_wire()), encoding="utf-8")
     script = Path(__file__).with_name("measure.py")
     done = subprocess.run(
-        [sys.executable, script, str(lab.root), str(run)], capture_output=True, text=True, timeout=250, check=False
+        [sys.executable, script, str(lab.root), *map(str, runs)],
+        # Memory that is freed goes back at once, so that it is tensors that are measured, not the allocator.
+        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return int(done.stdout.rsplit("peak", 1)[1])

@@ -7,6 +7,9 @@ optimiser's state in float32 (two values per parameter for AdamW: Rajbhandari et
 and its output, of each norm its input (as Korthikanti et al. 2022, arXiv:2205.05198, count a layer, but from the
 modules themselves), of a recomputed layer its input alone. Attention keeps no scores, as its kernels compute them again
 (Dao et al. 2022, arXiv:2205.14135), but on a CPU with dropout.
+
+Tensors alone are counted. On a CPU glibc's allocator keeps some of what they leave: resident memory was up to 1.8 times
+as much where small tensors of many sizes come and go.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ _MOMENTUM = 4.0
 # The head scores at most these many tokens and words at a time (TRL's fused head), or all on a CPU up to a limit.
 _TILE_TOKENS, _TILE_WORDS = 4096, 32768
 _TILE_COPIES = {"cpu": 3, "cuda": 1}  # in steps of torch, or in one kernel
+_SCORES = 3  # attention weights before and after dropout, and what was dropped
 _RUNTIME = {"cpu": 600 << 20, "cuda": 1 << 30}  # interpreter and libraries; the device's context and workspaces
 
 
@@ -52,6 +56,7 @@ class MemoryEstimate:
         optimizer: State of the optimiser.
         gradients: Gradients, and what several processes exchange them in.
         activations: What is kept for the backward pass, at the longest sequences.
+        one_layer: What is kept of one layer: it is there when all gradients are.
         head: What scoring the vocabulary takes at once.
         runtime: What the process takes without any of these.
         accumulates: Whether gradients are there already while activations are kept.
@@ -62,6 +67,7 @@ class MemoryEstimate:
     optimizer: int
     gradients: int
     activations: int
+    one_layer: int
     head: int
     runtime: int
     accumulates: bool
@@ -73,7 +79,7 @@ class MemoryEstimate:
         Without accumulation gradients grow in the backward pass as activations go.
         """
         passing = self.activations + self.head
-        moving = self.gradients + passing if self.accumulates else max(self.gradients, passing)
+        moving = self.gradients + passing if self.accumulates else max(self.gradients + self.one_layer, passing)
         return self.weights + self.reference + self.optimizer + moving + self.runtime
 
 
@@ -84,13 +90,15 @@ def estimate(shape: ModelShape, load: Workload) -> MemoryEstimate:
         shape: The model, with the adapter that is trained.
         load: What is done with it.
     """
+    activations, one_layer = _activations(shape, load)
     exchanged = 2 if load.processes > 1 else 1  # DDP's buckets
     return MemoryEstimate(
         weights=_weights(shape, load),
         reference=_reference(shape, load),
         optimizer=_optimizer(shape, load),
         gradients=shape.trained * _MASTER * exchanged,
-        activations=_activations(shape, load),
+        activations=activations,
+        one_layer=one_layer,
         head=_head(shape, load),
         runtime=_RUNTIME[load.device],
         accumulates=load.accumulation > 1,
@@ -119,19 +127,24 @@ def _optimizer(shape: ModelShape, load: Workload) -> int:
     return int(shape.trained * _STATE[load.optimizer])
 
 
-def _activations(shape: ModelShape, load: Workload) -> int:
-    """Return the bytes kept of all layers, or of one layer and the inputs of all."""
-    stream = _BYTES[load.dtype] if load.adapted else _MASTER
-    per_token = shape.widths * _BYTES[load.dtype] + shape.norms * _MASTER
-    scores = 0
+def _activations(shape: ModelShape, load: Workload) -> tuple[int, int]:
+    """Return the bytes kept of all layers, or of one layer and the inputs of all; and those of one layer."""
+    size, half = _BYTES[load.dtype], load.dtype != "float32"
+    # Norms compute in float32: in half precision they keep what they have normalised, too.
+    layers = shape.widths * size + shape.norms * _MASTER * (2 if half else 1)
+    # Rows with padding have a mask, of which each layer's kernel keeps a copy as numbers.
+    layers += shape.layers * load.max_length * size
     if load.device == "cpu" and shape.drops_attention:
-        scores = 2 * shape.score_heads * load.max_length * _MASTER
-    layers = per_token + scores
+        layers += _SCORES * shape.score_heads * load.max_length * _MASTER
+    kept = layers * load.tokens
+    # Trained weights in the precision computed in.
+    kept += shape.linear * size if half and not load.adapted else 0
+    one_layer = kept // shape.layers
     if load.gradient_checkpointing:
-        layers = layers // shape.layers + shape.layers * shape.hidden_size * stream
-    # Rows with padding have a mask, one for all layers; a bias on scores is of its shape for each head.
-    mask = load.max_length * (1 + shape.bias_heads * _BYTES[load.dtype])
-    return (layers + mask) * load.tokens
+        stream = size if load.adapted else _MASTER
+        kept = one_layer + shape.layers * shape.hidden_size * stream * load.tokens
+    bias = shape.bias_heads * load.max_length * size  # one for all layers
+    return kept + bias * load.tokens, one_layer
 
 
 def _head(shape: ModelShape, load: Workload) -> int:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
+_IN_STEPS = frozenset({"NewGELUActivation", "FastGELUActivation"})
+_STEPS = 3  # what those keep more than others, times the width of the feed-forward layer
+
 
 def meta_model(config: PreTrainedConfig, *, trusted: bool = False) -> PreTrainedModel:
     """Return a config's causal language model without data; it takes no memory for weights.
@@ -39,7 +42,8 @@ class ModelShape:
         trained: Parameters that get gradients: all of the base's, or the adapter's.
         trained_matrices: Those of them that are matrices of hidden layers, which Muon steps.
         trained_edges: Rows and columns of trained matrices, and the length of vectors: Adafactor's statistics.
-        widths: Inputs and outputs of all linear layers but the head, per token.
+        widths: Inputs and outputs of all linear layers but the head, keys and values repeated for their groups, and the
+            steps of an activation that is no single kernel; per token.
         norms: Inputs of all norms, per token.
         layers: Decoder layers.
         hidden_size: Width of the residual stream.
@@ -82,7 +86,7 @@ class ModelShape:
             trained=sum(value.numel() for value in trained),
             trained_matrices=sum(value.numel() for value in trained if value.dim() > 1 and id(value) not in embedded),
             trained_edges=sum(sum(value.shape[-2:]) for value in trained),
-            widths=sum(sum(module.weight.shape) for module in linear),
+            widths=sum(sum(module.weight.shape) for module in linear) + config.num_hidden_layers * _more(model, linear),
             norms=sum(module.weight.numel() for module in model.modules() if _is_norm(module)),
             layers=config.num_hidden_layers,
             hidden_size=config.hidden_size,
@@ -99,6 +103,16 @@ def _linear_layers(model: PreTrainedModel) -> list[Any]:
 
     head = model.get_output_embeddings()
     return [module for module in model.modules() if isinstance(module, nn.Linear | Conv1D) and module is not head]
+
+
+def _more(model: PreTrainedModel, linear: list[Any]) -> int:
+    """Return what a layer keeps beside inputs and outputs of its linear layers, per token."""
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    alone = heads - (getattr(config, "num_key_value_heads", None) or heads)
+    in_steps = any(type(module).__name__ in _IN_STEPS for module in model.modules())
+    widest = max(max(module.weight.shape) for module in linear)
+    return int(2 * config.hidden_size * alone // heads + in_steps * _STEPS * widest)
 
 
 def _is_norm(module: nn.Module) -> bool:
