@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tunesmith_api.base import REMEDY, ApiModel, Rule, remedy
+from tunesmith_api.base import ApiModel, Rule, remedy
 from tunesmith_api.v1alpha1.architecture import Architecture
 from tunesmith_api.v1alpha1.compute import Checkpoint, Output, ResourceRequirements, RunPolicy
 from tunesmith_api.v1alpha1.datasets import DataProcessing, Dataset, Evaluation
 from tunesmith_api.v1alpha1.early_stopping import EarlyStopping
+from tunesmith_api.v1alpha1.immutable import immutable_once_started
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import ModelSource
 from tunesmith_api.v1alpha1.peft import ADAPTER_RULES, REFERENCE_STAYS, ROWS_STAY_APART, Peft
@@ -21,9 +22,6 @@ from tunesmith_api.v1alpha1.status import MAX_NODES, JobStatus
 from tunesmith_api.v1alpha1.training import Training
 from tunesmith_api.v1alpha1.training.suitability import LANGUAGE_RULES, PREFERENCE_RULES, PROCESS_RULES
 from tunesmith_api.v1alpha1.types import ObjectName, RunId
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
 
 DEFAULT_RUN_ID = "1"
 
@@ -331,43 +329,6 @@ class AlignmentJobSpec(JobSpec):
     dpo: Annotated[Dpo | None, Field(description="Parameters of method `dpo`.")] = None
 
 
-def _immutable_once_started(spec: type[JobSpec]) -> Rule:
-    """Return the rule that a started spec changes only together with runId; runPolicy is free.
-
-    Spelled with has(): the cost of comparing optionals (`self.spec.?model`) counts as unbounded, and the API server
-    then refuses the CRD.
-    """
-    same = " && ".join(
-        _unchanged(info.alias or name, always_there=info.is_required() and REMEDY not in _extra(info))
-        for name, info in spec.model_fields.items()
-        if name not in {"run_policy", "run_id"}
-    )
-    return Rule(
-        "!has(oldSelf.status) || !has(oldSelf.status.startTime)"
-        f" || {_run_id('self')} != {_run_id('oldSelf')} || ({same})",
-        "the spec of a started job is immutable but for runPolicy:"
-        " set a new runId together with the change to start a fresh run",
-        ".spec",
-    )
-
-
-def _run_id(of: str) -> str:
-    return f"(has({of}.spec.runId) ? {of}.spec.runId : '{DEFAULT_RUN_ID}')"
-
-
-def _extra(info: FieldInfo) -> dict[str, Any]:
-    return info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-
-
-def _unchanged(field: str, *, always_there: bool) -> str:
-    if always_there:
-        return f"self.spec.{field} == oldSelf.spec.{field}"
-    return (
-        f"(has(self.spec.{field}) ? has(oldSelf.spec.{field}) && self.spec.{field} == oldSelf.spec.{field}"
-        f" : !has(oldSelf.spec.{field}))"
-    )
-
-
 class Job(ApiModel):
     """A custom resource of the group tunesmith.dev."""
 
@@ -387,7 +348,7 @@ class FineTuneJob(Job):
     plural: ClassVar[str] = "finetunejobs"
     singular: ClassVar[str] = "finetunejob"
     short: ClassVar[str] = "ftj"
-    rules: ClassVar[tuple[Rule, ...]] = (NAME_RULE, _immutable_once_started(FineTuneJobSpec))
+    rules: ClassVar[tuple[Rule, ...]] = (NAME_RULE, immutable_once_started(FineTuneJobSpec, DEFAULT_RUN_ID))
 
     spec: Annotated[FineTuneJobSpec, Field(description="What is wanted.")]
     status: Annotated[JobStatus | None, Field(description="What the operator sees. Never set it.")] = None
@@ -399,7 +360,7 @@ class AlignmentJob(Job):
     plural: ClassVar[str] = "alignmentjobs"
     singular: ClassVar[str] = "alignmentjob"
     short: ClassVar[str] = "alj"
-    rules: ClassVar[tuple[Rule, ...]] = (NAME_RULE, _immutable_once_started(AlignmentJobSpec))
+    rules: ClassVar[tuple[Rule, ...]] = (NAME_RULE, immutable_once_started(AlignmentJobSpec, DEFAULT_RUN_ID))
 
     spec: Annotated[AlignmentJobSpec, Field(description="What is wanted.")]
     status: Annotated[JobStatus | None, Field(description="What the operator sees. Never set it.")] = None
