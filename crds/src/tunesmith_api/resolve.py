@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tunesmith_api.naming import default_claim_name, default_output_path
 from tunesmith_api.v1alpha1.architecture import DEFAULT_ROPE_THETA, TrainedTokenizer
 from tunesmith_api.v1alpha1.jobs import DEFAULT_RUN_ID, AlignmentJobSpec, FineTuneJobSpec
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import Tokenizer
+from tunesmith_api.v1alpha1.training.optimizers import OPTIMIZER_DEFAULTS, OptimArgs
+from tunesmith_api.v1alpha1.training.schedules import SCHEDULE_DEFAULTS, LrSchedulerKwargs
 
 if TYPE_CHECKING:
+    from tunesmith_api.base import ApiModel
     from tunesmith_api.profile import AcceleratorProfile
     from tunesmith_api.v1alpha1.architecture import Architecture
     from tunesmith_api.v1alpha1.compute import ClaimTemplate
@@ -43,7 +46,7 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
     return spec.model_copy(
         update={
             spec.method: block,
-            "training": _training(spec, spec.method, trains_adapter=trains_adapter),
+            "training": _training(spec.training, spec.method, profile, trains_adapter=trains_adapter),
             "output": _output(kind, name, spec),
             "model": _model(spec, profile),
             "prepare": _prepare(spec, profile),
@@ -52,16 +55,42 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
     )
 
 
-def _training(spec: JobSpec, method: str, *, trains_adapter: bool) -> Training:
-    training = spec.training
-    updates: dict[str, object] = {}
+def _training(training: Training, method: str, profile: AcceleratorProfile, *, trains_adapter: bool) -> Training:
+    updates: dict[str, object] = {
+        "optim_args": OptimArgs(**{**OPTIMIZER_DEFAULTS[training.optim], **_given(training.optim_args)}),
+        "lr_scheduler_kwargs": LrSchedulerKwargs(
+            **{**SCHEDULE_DEFAULTS[training.lr_scheduler_type], **_given(training.lr_scheduler_kwargs)}
+        ),
+    }
     if training.learning_rate is None:
         updates["learning_rate"] = _LEARNING_RATE[method][trains_adapter]
     if training.max_steps is None and training.num_train_epochs is None:
         updates["num_train_epochs"] = DEFAULT_EPOCHS
+    if training.dataloader_pin_memory is None:
+        updates["dataloader_pin_memory"] = profile.device != "cpu"
+    if training.torch_compile and training.torch_compile_backend is None:
+        updates["torch_compile_backend"] = "inductor"
+    return training.model_copy(update=updates | _evaluation(training))
+
+
+def _evaluation(training: Training) -> dict[str, object]:
+    """Return what evaluations lack: when, by which figure to compare, and which way."""
+    if training.eval_strategy == "no":
+        return {}
+    metric = training.metric_for_best_model or "loss"
+    better = training.greater_is_better
+    updates = {
+        "metric_for_best_model": metric,
+        "greater_is_better": not metric.endswith("loss") if better is None else better,
+    }
     if training.eval_strategy == "steps" and training.eval_steps is None:
         updates["eval_steps"] = training.logging_steps
-    return training.model_copy(update=updates)
+    return updates
+
+
+def _given(block: ApiModel | None) -> dict[str, Any]:
+    """Return the fields of a block that are set."""
+    return {} if block is None else block.model_dump(exclude_none=True)
 
 
 def _output(kind: str, name: str, spec: JobSpec) -> object:

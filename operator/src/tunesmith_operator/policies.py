@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from tunesmith_api.meta import Reason
 from tunesmith_api.naming import job_class
+from tunesmith_api.v1alpha1.training.suitability import cuda_only
 from tunesmith_operator.desired import dependencies, references
 
 if TYPE_CHECKING:
@@ -117,6 +118,19 @@ def dtype_is_allowed(candidate: Candidate) -> Finding | None:
         f" {', '.join(profile.dtypes)}. Use one of these, or leave dtype out for {profile.dtypes[0]}.",
         permanent=True,
     )
+
+
+def device_can(candidate: Candidate) -> Finding | None:
+    """Find a training setting that the accelerator's device does not know."""
+    profile = candidate.inputs.profiles[candidate.spec.accelerator]
+    if profile.device == "cuda":
+        return None
+    for field, remedy in cuda_only(candidate.spec.training):
+        return _invalid(
+            f"spec.training.{field}: the device of accelerator profile {profile.name} is {profile.device}; {remedy},"
+            " or name an accelerator with NVIDIA GPUs."
+        )
+    return None
 
 
 def user_code_is_allowed(candidate: Candidate) -> Finding | None:
@@ -241,6 +255,7 @@ POLICIES: tuple[Policy, ...] = (
     remote_code_is_allowed,
     user_code_is_allowed,
     dtype_is_allowed,
+    device_can,
     attention_is_available,
     no_cycle,
     dependency_is_complete,

@@ -58,7 +58,8 @@ class Run:
         resumed = self._resume_from()
         initial = self._initial_evaluation(plan, resumed)
         self._train_steps(plan, resumed, initial)
-        return self._ending.write(plan, initial, final_evaluation(plan))
+        best = self._load_best(plan)
+        return self._ending.write(plan, initial, final_evaluation(plan, best), best)
 
     def _build(self) -> TrainingPlan:
         import datasets
@@ -66,7 +67,7 @@ class Run:
 
         from tunesmith_trainer.callbacks.figures import FiguresCallback
         from tunesmith_trainer.callbacks.progress import ProgressCallback
-        from tunesmith_trainer.collectives import require_world_size
+        from tunesmith_trainer.collectives import join, require_world_size
         from tunesmith_trainer.methods import METHODS
 
         if self._context.run.spec.reporting.wandb is None:
@@ -74,6 +75,7 @@ class Run:
             sys.modules.setdefault("wandb", None)  # type: ignore[arg-type]
         datasets.disable_progress_bars()
         transformers.utils.logging.disable_progress_bar()
+        join(self._context)
         plan = METHODS[self._context.run.spec.method].build(self._context)
         self._reporter.set(world_size=require_world_size(self._context.run.world_size))
         plan.trainer.remove_callback(transformers.PrinterCallback)
@@ -118,6 +120,7 @@ class Run:
 
     def _initial_evaluation(self, plan: TrainingPlan, resumed: Path | None) -> Figures:
         """Return the held-out figures before the first step, measured once per run."""
+        from tunesmith_trainer.callbacks.best import require_metric
         from tunesmith_trainer.collectives import from_first
 
         if not plan.evaluates:
@@ -126,6 +129,7 @@ class Run:
         figures: Figures = {}
         if resumed is None:
             figures = evaluate(plan)
+            require_metric(plan.trainer.args, figures)
             if self._first:
                 self._fence.check()
                 write_atomically(path, json.dumps(figures))
@@ -142,6 +146,7 @@ class Run:
         Raises:
             Stopped: The pod was told to stop; the step it was at is saved.
         """
+        from tunesmith_trainer.callbacks.best import BestCallback
         from tunesmith_trainer.callbacks.checkpoint import CheckpointCallback
         from tunesmith_trainer.callbacks.early_stop import add_early_stop
         from tunesmith_trainer.callbacks.reporting import Watched, reporting_callbacks
@@ -161,6 +166,8 @@ class Run:
             add_early_stop(trainer, early)
         stop = StopCallback(self._exchange)
         trainer.add_callback(stop)
+        if self._context.run.spec.training.load_best_model_at_end:
+            trainer.add_callback(BestCallback(self._context.checkpoints_directory))
         trainer.add_callback(CheckpointCallback(trainer, self._writer, self._reporter, start))
         train(trainer, None if start is None else str(start))
         self._settle(trainer.state.global_step)
@@ -186,6 +193,14 @@ class Run:
             self._reporter.saved(self._writer.steps())
         barrier()
         self._reporter.set(current_step=step)
+
+    def _load_best(self, plan: TrainingPlan) -> int | None:
+        """Return the step that the output is from when it is to be the best one; None when it is the last."""
+        from tunesmith_trainer.callbacks.best import load_best
+
+        if not self._context.run.spec.training.load_best_model_at_end:
+            return None
+        return load_best(plan.trainer, self._context.checkpoints_directory)
 
 
 def _load_if_trained(trainer: Any, checkpoint: Path) -> bool:

@@ -19,6 +19,7 @@ from tunesmith_api.v1alpha1.preparation import Prepare
 from tunesmith_api.v1alpha1.reporting import Reporting, StepRange
 from tunesmith_api.v1alpha1.status import MAX_NODES, JobStatus
 from tunesmith_api.v1alpha1.training import Training
+from tunesmith_api.v1alpha1.training.suitability import LANGUAGE_RULES, PREFERENCE_RULES, PROCESS_RULES
 from tunesmith_api.v1alpha1.types import ObjectName, RunId
 
 if TYPE_CHECKING:
@@ -48,11 +49,18 @@ def _claim_for_all_nodes(block: str) -> Rule:
 
 
 _COMMON_RULES = (
+    *PROCESS_RULES,
     Rule(
         "!has(self.training) || !has(self.training.evalStrategy) || self.training.evalStrategy == 'no'"
         " || has(self.evaluation)",
         "evalStrategy needs rows to evaluate on: set spec.evaluation, or evalStrategy: 'no'",
         ".training.evalStrategy",
+    ),
+    Rule(
+        "!has(self.checkpoint) || !has(self.checkpoint.saveStrategy) || self.checkpoint.saveStrategy != 'best'"
+        " || (has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')",
+        "saveStrategy: best needs evaluations to compare: set training.evalStrategy: steps or epoch",
+        ".checkpoint.saveStrategy",
     ),
     *(
         Rule(
@@ -61,6 +69,18 @@ _COMMON_RULES = (
             f".model.{field}",
         )
         for field in ("addedTokens", "addedSpecialTokens")
+    ),
+    Rule(
+        "!has(self.earlyStopping)"
+        " || (has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')",
+        "earlyStopping compares evaluations: set training.evalStrategy: steps or epoch",
+        ".earlyStopping",
+    ),
+    Rule(
+        "!has(self.reporting) || !has(self.reporting.samples) || !has(self.reporting.samples.fromEvaluation)"
+        " || has(self.evaluation)",
+        "samples of held-out rows need some: set spec.evaluation, or reporting.samples.prompts",
+        ".reporting.samples.fromEvaluation",
     ),
     _claim_for_all_nodes("output"),
     _claim_for_all_nodes("model.cache"),
@@ -80,25 +100,6 @@ _DATA_RULES = (
             f".model.{field}",
         )
         for field in ("tokenSecretRef", "cache")
-    ),
-    Rule(
-        "!has(self.earlyStopping)"
-        " || (has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')",
-        "earlyStopping compares evaluations: set training.evalStrategy: steps or epoch",
-        ".earlyStopping",
-    ),
-    Rule(
-        "!has(self.reporting) || !has(self.reporting.samples) || !has(self.reporting.samples.fromEvaluation)"
-        " || has(self.evaluation)",
-        "samples of held-out rows need some: set spec.evaluation, or reporting.samples.prompts",
-        ".reporting.samples.fromEvaluation",
-    ),
-    Rule(
-        "!has(self.numNodes) || self.numNodes == 1 || !has(self.output) || !has(self.output.claimTemplate)"
-        " || !has(self.output.claimTemplate.accessModes)"
-        " || self.output.claimTemplate.accessModes.exists(mode, mode != 'ReadWriteOncePod')",
-        "a ReadWriteOncePod claim serves one pod: use ReadWriteMany, or numNodes: 1",
-        ".output.claimTemplate.accessModes",
     ),
     Rule(
         "!has(self.datasets) || self.datasets.all(d, !has(d.weight))"
@@ -280,6 +281,7 @@ class FineTuneJobSpec(JobSpec):
             ".training.maxSteps",
         ),
         _MAX_LENGTH_FITS,
+        *LANGUAGE_RULES,
         Rule(
             "self.method == 'pretrain' || !has(self.model.architecture)",
             "an architecture has random weights and must be pretrained:"
@@ -313,6 +315,7 @@ class AlignmentJobSpec(JobSpec):
             ".dataProcessing.streaming",
         ),
         _only_with("dpo"),
+        *PREFERENCE_RULES,
         *_rows_of(
             "dpo", ("preference",), templates=False, needs="preference rows: prompt, chosen, rejected (no templates)"
         ),

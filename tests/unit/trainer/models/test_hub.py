@@ -14,6 +14,7 @@ from hub_server import HubServer
 from tunesmith_api.run import ResolvedModel
 from tunesmith_api.v1alpha1.status import HubModel
 from tunesmith_trainer.errors import GatedModel, HubUnreachable, InvalidSpec, ModelNotFound, TrainerError
+from tunesmith_trainer.preparation.program import prepared
 
 NAME = "team/tiny"
 ROWS = [{"prompt": f"{number}+1=", "completion": f" {number + 1}"} for number in range(8)]
@@ -71,6 +72,20 @@ def test_a_second_job_fetches_nothing_from_a_shared_cache(lab: Any, hub: HubServ
     fetched = hub.fetched()
     assert lab.build(job(lab, "second")).base_model.revision == commit
     assert hub.fetched() == fetched
+
+
+@pytest.mark.parametrize("cache", [None, {"claimName": "hub-cache"}])
+def test_a_preparation_fetches_weights_only_into_a_cache_that_stays(
+    lab: Any, hub: HubServer, commit: str, cache: Any
+) -> None:
+    weights = f"/{NAME}/resolve/{commit}/model.safetensors"
+    context = job(lab, model={"name": NAME} | ({"cache": cache} if cache else {}))
+    outcome = prepared(context)
+    assert outcome.preparation is not None, outcome.message
+    assert outcome.preparation.parameters
+    assert (weights in hub.fetched()) == (cache is not None)
+    assert lab.build(context).base_model.revision == commit
+    assert weights in hub.fetched()
 
 
 def test_a_later_attempt_trains_on_the_commit_of_the_first_and_needs_no_hub(

@@ -50,12 +50,12 @@ class CausalTask:
             report: What else the run's record tells about the data.
         """
         train, evaluation = self.corpora.train, self.corpora.evaluation
-        processing, seed = self.context.run.spec.data_processing, self.context.run.spec.training.seed
+        processing, training = self.context.run.spec.data_processing, self.context.run.spec.training
         callbacks = []
         if processing.streaming:
             from tunesmith_trainer.callbacks.streaming import StreamCallback
 
-            rows, progress = self.feed.stream(train, processing, seed)
+            rows, progress = self.feed.stream(train, processing, training.order_seed)
             told: dict[str, Any] = {}
             callbacks.append(StreamCallback(progress, told))
         else:
@@ -65,6 +65,7 @@ class CausalTask:
         from tunesmith_trainer.methods.causal_trainer import CausalTrainer
 
         trainer = CausalTrainer(
+            training=training,
             model=prepared.model,
             args=self.arguments,
             train_dataset=rows,

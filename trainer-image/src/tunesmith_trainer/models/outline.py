@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.peft import Lora
+from tunesmith_api.v1alpha1.status import HubModel
 from tunesmith_trainer.errors import ModelNotFound
 from tunesmith_trainer.models.architectures.choice import new_config
 from tunesmith_trainer.models.architectures.registration import register
@@ -74,7 +75,8 @@ def _without_weights(plan: ModelPlan, tokenizer: PreTrainedTokenizerBase) -> Pre
     trusted = spec.trust_remote_code
     register()
     require_causal(plan.base, trusted=trusted)
-    _require_readable(plan.base)
+    if not isinstance(plan.base.place, HubModel):  # what is fetched is checked when it is fetched
+        _require_readable(plan.base)
     try:
         config = AutoConfig.from_pretrained(plan.base.path, local_files_only=True, trust_remote_code=trusted)
         return meta_model(config, trusted=trusted)

@@ -194,8 +194,12 @@ def plan_model(context: RunContext, arguments: TrainingArguments) -> ModelPlan:
     return plan
 
 
-def find_model(context: RunContext) -> ModelPlan:
+def find_model(context: RunContext, *, outlined: bool = False) -> ModelPlan:
     """Return where the model comes from; an adapter that is to be merged lies beside its base still.
+
+    Args:
+        context: The run.
+        outlined: Whether weights that lie on the Hub stay there.
 
     Raises:
         ModelNotFound: A folder is missing, or an earlier job's output is not what it was.
@@ -203,8 +207,9 @@ def find_model(context: RunContext) -> ModelPlan:
     resolved = context.run.model
     if resolved.base is None:
         return ModelPlan(context, None, None)
-    base = _find_base(context, resolved.base)
-    base.require_model()
+    base = _find_base(context, resolved.base, outlined=outlined)
+    if not (outlined and isinstance(resolved.base, HubModel)):
+        base.require_model()
     adapter = None if resolved.adapter is None else Folder.find(resolved.adapter, context, "the adapter")
     if resolved.digest is not None:
         _require_unchanged(context, adapter or base, resolved.digest)
@@ -213,11 +218,11 @@ def find_model(context: RunContext) -> ModelPlan:
     return ModelPlan(context, base, adapter)
 
 
-def _find_base(context: RunContext, place: VolumePath | HubModel) -> Folder:
+def _find_base(context: RunContext, place: VolumePath | HubModel, *, outlined: bool) -> Folder:
     role = "the base model"
     if isinstance(place, VolumePath):
         return Folder.find(place, context, role)
-    return hub_folder(context, _as_pinned(context, place), role)
+    return hub_folder(context, _as_pinned(context, place), role, outlined=outlined)
 
 
 def _as_pinned(context: RunContext, model: HubModel) -> HubModel:

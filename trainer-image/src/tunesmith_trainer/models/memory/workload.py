@@ -67,6 +67,7 @@ class Workload:
             sequences=_SEQUENCES.get(spec.method, 1),
             reference=reference,
             processes=run.world_size,
+            optimizer=training.optim,
         )
 
     @property
