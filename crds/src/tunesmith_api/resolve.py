@@ -29,6 +29,10 @@ _LEARNING_RATE = {  # method -> (full weights, adapter)
     "sft": (2e-5, 2e-4),
     "dpo": (1e-6, 1e-5),
 }
+_FEW_WEIGHTS_LEARNING_RATE = {  # field of peft -> method -> rate: few weights take larger steps
+    "ia3": {"sft": 3e-3, "dpo": 1.5e-4},
+    "prompt_tuning": {"sft": 3e-2, "dpo": 1.5e-3},
+}
 _METHOD_BLOCK = {"pretrain": Pretrain, "sft": Sft, "dpo": Dpo}
 
 
@@ -46,7 +50,7 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
     return spec.model_copy(
         update={
             spec.method: block,
-            "training": _training(spec.training, spec.method, profile, trains_adapter=trains_adapter),
+            "training": _training(spec, profile, trains_adapter=trains_adapter),
             "output": _output(kind, name, spec),
             "model": _model(spec, profile),
             "prepare": _prepare(spec, profile),
@@ -55,7 +59,8 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
     )
 
 
-def _training(training: Training, method: str, profile: AcceleratorProfile, *, trains_adapter: bool) -> Training:
+def _training(spec: AnySpec, profile: AcceleratorProfile, *, trains_adapter: bool) -> Training:
+    training = spec.training
     updates: dict[str, object] = {
         "optim_args": OptimArgs(**{**OPTIMIZER_DEFAULTS[training.optim], **_given(training.optim_args)}),
         "lr_scheduler_kwargs": LrSchedulerKwargs(
@@ -63,7 +68,7 @@ def _training(training: Training, method: str, profile: AcceleratorProfile, *, t
         ),
     }
     if training.learning_rate is None:
-        updates["learning_rate"] = _LEARNING_RATE[method][trains_adapter]
+        updates["learning_rate"] = _learning_rate(spec, spec.method, trains_adapter=trains_adapter)
     if training.max_steps is None and training.num_train_epochs is None:
         updates["num_train_epochs"] = DEFAULT_EPOCHS
     if training.dataloader_pin_memory is None:
@@ -93,6 +98,13 @@ def _given(block: ApiModel | None) -> dict[str, Any]:
     return {} if block is None else block.model_dump(exclude_none=True)
 
 
+def _learning_rate(spec: JobSpec, method: str, *, trains_adapter: bool) -> float:
+    for adapter, rates in _FEW_WEIGHTS_LEARNING_RATE.items():
+        if getattr(spec.peft, adapter, None) is not None:
+            return rates[method]
+    return _LEARNING_RATE[method][trains_adapter]
+
+
 def _output(kind: str, name: str, spec: JobSpec) -> object:
     output = spec.output
     return output.model_copy(
@@ -119,6 +131,10 @@ def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:
     updates: dict[str, object] = {}
     if model.dtype == "auto":
         updates["dtype"] = profile.dtypes[0]
+    quantization = model.quantization
+    if quantization is not None and quantization.load_in_4bit and quantization.bnb_4bit_compute_dtype is None:
+        dtype = updates.get("dtype", model.dtype)
+        updates["quantization"] = quantization.model_copy(update={"bnb_4bit_compute_dtype": dtype})
     if model.name is not None and model.revision is None:
         updates["revision"] = DEFAULT_REVISION
     if model.cache is not None:

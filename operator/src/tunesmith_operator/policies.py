@@ -133,6 +133,18 @@ def device_can(candidate: Candidate) -> Finding | None:
     return None
 
 
+def quantization_is_possible(candidate: Candidate) -> Finding | None:
+    """Find a quantised model on an accelerator without the kernels for it."""
+    spec = candidate.spec
+    profile = candidate.inputs.profiles[spec.accelerator]
+    if spec.model.quantization is None or profile.device == "cuda":
+        return None
+    return _invalid(
+        f"spec.model.quantization: it needs NVIDIA GPUs, and accelerator profile {profile.name} is for device"
+        f" {profile.device}. Remove quantization, or choose a profile for device cuda."
+    )
+
+
 def user_code_is_allowed(candidate: Candidate) -> Finding | None:
     """Find a function of the user's where the installation runs none."""
     if candidate.inputs.permissions.user_code:
@@ -216,6 +228,23 @@ def adapter_is_used_one_way(candidate: Candidate) -> Finding | None:
     return None
 
 
+def an_adapter_is_trained(candidate: Candidate) -> Finding | None:
+    """Find what only the training of an adapter allows, once it is known that the other job made a whole model."""
+    spec, found = candidate.spec, dependencies.find(candidate.inputs)
+    source = spec.model.from_job
+    if spec.peft is not None or source is None or isinstance(found, dependencies.Missing):
+        return None
+    if found.kind == "adapter" and source.from_adapter == "continue":
+        return None
+    name = f"{source.kind} {source.name}"
+    reason = f"without peft this job trains full weights, as the output of {name} is no adapter to continue"
+    if spec.output.merge_adapter:
+        return _invalid(f"spec.output.mergeAdapter: {reason}. Set peft, or remove mergeAdapter.")
+    if spec.model.quantization is not None:
+        return _invalid(f"spec.model.quantization: {reason}. Set peft.lora, or remove quantization.")
+    return None
+
+
 def claims_exist(candidate: Candidate) -> Finding | None:
     """Find an input claim that does not exist; those of output and cache are made, unless they are inputs too."""
     inputs = candidate.inputs
@@ -256,10 +285,12 @@ POLICIES: tuple[Policy, ...] = (
     user_code_is_allowed,
     dtype_is_allowed,
     device_can,
+    quantization_is_possible,
     attention_is_available,
     no_cycle,
     dependency_is_complete,
     adapter_is_used_one_way,
+    an_adapter_is_trained,
     claims_exist,
     config_maps_exist,
 )

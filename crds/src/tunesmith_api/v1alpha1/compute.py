@@ -82,6 +82,14 @@ class Output(ApiModel):
     overwrite: Annotated[bool, Field(description="Whether the output of another job at this path may be replaced.")] = (
         False
     )
+    merge_adapter: Annotated[
+        bool,
+        Field(
+            description="Whether the model with the trained adapter merged into it is written too, in model.dtype, as"
+            " the folder `merged` of the output, which model.path can name. status.output and model.fromJob still mean"
+            " the adapter. Merging takes host memory for the whole model in float32."
+        ),
+    ] = False
 
 
 class Checkpoint(ApiModel):

@@ -13,7 +13,7 @@ from tunesmith_api.v1alpha1.datasets import DataProcessing, Dataset, Evaluation
 from tunesmith_api.v1alpha1.early_stopping import EarlyStopping
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import ModelSource
-from tunesmith_api.v1alpha1.peft import Peft
+from tunesmith_api.v1alpha1.peft import ADAPTER_RULES, REFERENCE_STAYS, ROWS_STAY_APART, Peft
 from tunesmith_api.v1alpha1.pod_template import PodTemplate
 from tunesmith_api.v1alpha1.preparation import Prepare
 from tunesmith_api.v1alpha1.reporting import Reporting, StepRange
@@ -125,6 +125,7 @@ _DATA_RULES = (
         "splitRatio needs to count all rows first, and a stream does not: use evaluation.datasets, or remove streaming",
         ".evaluation.splitRatio",
     ),
+    *ADAPTER_RULES,
 )
 
 
@@ -268,6 +269,7 @@ class FineTuneJobSpec(JobSpec):
             templates=True,
             needs="text, messages, prompt-completion or instruction rows",
         ),
+        ROWS_STAY_APART,
         Rule(
             "!has(self.model.resumeFrom) || !has(self.peft)",
             "what is trained is what the checkpoint holds, weights or adapter: remove peft, or use model.fromJob",
@@ -330,6 +332,7 @@ class AlignmentJobSpec(JobSpec):
             " pretrain it with a FineTuneJob and use model.fromJob",
             ".model.architecture",
         ),
+        REFERENCE_STAYS,
     )
 
     method: Annotated[Literal["dpo"], Field(description="`dpo`: direct preference optimisation.")]

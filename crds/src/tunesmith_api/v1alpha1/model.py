@@ -10,6 +10,7 @@ from tunesmith_api.base import ApiModel, Rule, cel, exactly_one_of
 from tunesmith_api.v1alpha1.architecture import Architecture, TrainedTokenizer
 from tunesmith_api.v1alpha1.chat_template import ChatTemplate
 from tunesmith_api.v1alpha1.compute import ClaimTemplate
+from tunesmith_api.v1alpha1.quantization import Quantization
 from tunesmith_api.v1alpha1.types import HubName, ObjectName, RelativePath, Revision
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -231,6 +232,7 @@ class ModelSource(ApiModel):
             " float32. `auto` takes the default of the accelerator profile."
         ),
     ] = "auto"
+    quantization: Annotated[Quantization | None, Field(description="The base model in 4 or 8 bits, on CUDA.")] = None
     attn_implementation: Annotated[
         Attention,
         Field(

@@ -206,7 +206,8 @@ def test_the_estimate_is_near_what_was_measured(lab: Any, options: dict[str, Any
     """Between 0.9 and 1.6 times the peak of resident memory that training adds."""
     from transformers import AutoConfig
 
-    from tunesmith_trainer.models.lora import lora_config
+    from tunesmith_trainer.models.adapters import new_config
+    from tunesmith_trainer.models.folders import Folder
     from tunesmith_trainer.models.memory import ModelShape, Workload, estimate, meta_model
 
     method = options.get("method", "sft")
@@ -235,7 +236,8 @@ def test_the_estimate_is_near_what_was_measured(lab: Any, options: dict[str, Any
     context = lab.context("measured", spec | {key: options[key] for key in ("peft",) if key in options}, model)
     bare = meta_model(AutoConfig.from_pretrained(lab.path(model.base.claim, model.base.path)))
     peft = context.run.spec.peft
-    shape = ModelShape.of(bare, None if peft is None else lora_config(peft.lora, bare))
+    folder = Folder.find(model.base, context, "the base model")
+    shape = ModelShape.of(bare, None if peft is None else new_config(peft, bare, folder))
     needed = estimate(shape, Workload.of(context.run))
     measured = _measure(lab, context)
     told = needed.total - needed.runtime

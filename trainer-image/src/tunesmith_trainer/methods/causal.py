@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.data.packing import make_collator
 from tunesmith_trainer.methods.plan import TrainingPlan
+from tunesmith_trainer.models.adapters.settling import settle_adapter
 from tunesmith_trainer.models.head import use_plain_head
 from tunesmith_trainer.models.separation import require_separation
 
@@ -74,6 +75,7 @@ class CausalTask:
             peft_config=prepared.adapter,
             callbacks=callbacks,
         )
+        settle_adapter(trainer.model)
         use_plain_head(trainer)
         self._share_sequences(trainer)
         return TrainingPlan(

@@ -11,8 +11,8 @@ from tunesmith_trainer.data.encode import Encoder, encode_preferences
 from tunesmith_trainer.data.feed import Feed
 from tunesmith_trainer.methods.arguments import config_arguments, method_block
 from tunesmith_trainer.methods.plan import TrainingPlan
+from tunesmith_trainer.models.adapters.settling import require_unchanged_base, settle_adapter
 from tunesmith_trainer.models.head import use_plain_head
-from tunesmith_trainer.models.lora import restore_dropout
 from tunesmith_trainer.models.prepare import plan_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
 
@@ -39,6 +39,8 @@ def build(context: RunContext) -> TrainingPlan:
     train, report = feed.table(corpora.train, "train on")
     held_out, held_out_report = feed.table(corpora.evaluation, "evaluate on") if corpora.evaluation else (None, None)
     prepared = source.load(tokenizer)
+    if prepared.adapter_config is not None:
+        require_unchanged_base(prepared.adapter_config)
     trainer = PreparedDPOTrainer(
         training=context.run.spec.training,
         model=prepared.model,
@@ -50,8 +52,7 @@ def build(context: RunContext) -> TrainingPlan:
         processing_class=tokenizer,
         peft_config=prepared.adapter,
     )
-    if source.lora is not None:
-        restore_dropout(trainer.model, source.lora.lora_dropout)
+    settle_adapter(trainer.model)
     use_plain_head(trainer)
     return TrainingPlan(
         trainer=trainer,

@@ -68,6 +68,7 @@ class Workload:
             reference=reference,
             processes=run.world_size,
             optimizer=training.optim,
+            quantized_bits=None if spec.model.quantization is None else spec.model.quantization.bits,
         )
 
     @property
