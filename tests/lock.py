@@ -38,19 +38,21 @@ class Requirements:
         projects: Folders of packages whose dependencies it pins.
         group: Dependency group of the root `pyproject.toml` that it pins as well.
         constraint: A requirement file, compiled before, whose pins it must share.
+        alone: Whether it pins the group alone, because that file has what the group depends on.
     """
 
     path: str
     projects: tuple[str, ...] = ()
     group: str = ""
     constraint: str = ""
+    alone: bool = False
 
     def arguments(self) -> list[str]:
         """Return what uv is told about the sources."""
         sources = [f"{project}/pyproject.toml" for project in self.projects]
         group = ["--group", f"pyproject.toml:{self.group}"] if self.group else []
         constraint = ["--constraints", self.constraint] if self.constraint else []
-        return [*sources, *group, *constraint]
+        return [*sources, *group, *constraint, *(["--no-deps"] if self.alone else [])]
 
     def digest(self) -> str:
         """Return the digest of everything that decides the file's content, but for the index's."""
@@ -85,6 +87,12 @@ FILES = (
     Requirements("trainer-image/requirements.txt", projects=("trainer-image",)),
     Requirements(
         "trainer-image/requirements-test.txt", group="trainer-test", constraint="trainer-image/requirements.txt"
+    ),
+    Requirements(
+        "trainer-image/requirements-cuda.txt",
+        group="trainer-cuda",
+        constraint="trainer-image/requirements.txt",
+        alone=True,
     ),
     Requirements("tests/requirements-rival.txt", group="rival"),
 )

@@ -64,7 +64,9 @@ def test_settings_are_passed_on(read: Callable[[Object], Settings]) -> None:
 
 
 def test_a_policy_is_passed_on(read: Callable[[Object], Settings]) -> None:
-    assert read({"policy": {"remoteCode": True}}).policy.remote_code
+    for field in ("remoteCode", "userCode"):
+        policy = read({"policy": {field: True}}).policy.to_wire()
+        assert [name for name, allowed in policy.items() if allowed] == [field]
 
 
 def test_the_schema_knows_exactly_the_settings_that_the_chart_does_not_set_itself(chart: Path) -> None:

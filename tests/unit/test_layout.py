@@ -23,6 +23,7 @@ _REQUIREMENTS = (
     "tests/requirements-bootstrap.txt",
     "tests/requirements-rival.txt",
     "tests/requirements.txt",
+    "trainer-image/requirements-cuda.txt",
     "trainer-image/requirements-test.txt",
     "trainer-image/requirements.txt",
 )

@@ -74,7 +74,7 @@ class Reason(Word):
     RESTARTING = "Restarting", "The next attempt is about to be made."
     SUCCEEDED = "Succeeded", "The output is on the claim, verified."
     # It waits for something outside itself; `Ready` is Unknown.
-    WAITING_FOR_JOB = "WaitingForJob", "The job that `model.fromJob` names is missing or not Complete yet."
+    WAITING_FOR_JOB = "WaitingForJob", "The job that this one starts from is missing or not over yet."
     DEPENDENCY_FAILED = "DependencyFailed", "The job that `model.fromJob` names failed; run it again under a new runId."
     WAITING_FOR_REMOVAL = "WaitingForRemoval", "What an earlier job of this name left is still being removed."
     WAITING_FOR_CLAIM = "WaitingForClaim", "A PersistentVolumeClaim is not bound yet."
@@ -94,7 +94,7 @@ class Reason(Word):
     REMOTE_CODE_REFUSED = "RemoteCodeRefused", "The installation's policy does not let models bring code along."
     UNSUPPORTED_DTYPE = "UnsupportedDtype", "The accelerator profile does not allow `model.dtype`."
     USER_CODE_REFUSED = "UserCodeRefused", "The installation does not let a job bring code along."
-    DEPENDENCY_CYCLE = "DependencyCycle", "`model.fromJob` leads back to the job itself."
+    DEPENDENCY_CYCLE = "DependencyCycle", "`model.fromJob` or `model.resumeFrom` leads back to the job itself."
     RUN_CONFIG_LOST = "RunConfigLost", "The run's ConfigMap was deleted and can not be made again as it was."
     NAME_CONFLICT = "NameConflict", "An object of a name the job needs exists and belongs to somebody else."
     BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded", "More attempts crashed than `runPolicy.backoffLimit` allows."

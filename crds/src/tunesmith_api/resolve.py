@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tunesmith_api.naming import default_claim_name, default_output_path
 from tunesmith_api.v1alpha1.architecture import DEFAULT_ROPE_THETA, TrainedTokenizer
 from tunesmith_api.v1alpha1.jobs import DEFAULT_RUN_ID, AlignmentJobSpec, FineTuneJobSpec
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import Tokenizer
+from tunesmith_api.v1alpha1.training.optimizers import OPTIMIZER_DEFAULTS, OptimArgs
+from tunesmith_api.v1alpha1.training.schedules import SCHEDULE_DEFAULTS, LrSchedulerKwargs
 
 if TYPE_CHECKING:
+    from tunesmith_api.base import ApiModel
     from tunesmith_api.profile import AcceleratorProfile
     from tunesmith_api.v1alpha1.architecture import Architecture
     from tunesmith_api.v1alpha1.compute import ClaimTemplate
@@ -25,6 +28,10 @@ _LEARNING_RATE = {  # method -> (full weights, adapter)
     "pretrain": (5e-4, 5e-4),
     "sft": (2e-5, 2e-4),
     "dpo": (1e-6, 1e-5),
+}
+_FEW_WEIGHTS_LEARNING_RATE = {  # field of peft -> method -> rate: few weights take larger steps
+    "ia3": {"sft": 3e-3, "dpo": 1.5e-4},
+    "prompt_tuning": {"sft": 3e-2, "dpo": 1.5e-3},
 }
 _METHOD_BLOCK = {"pretrain": Pretrain, "sft": Sft, "dpo": Dpo}
 
@@ -43,7 +50,7 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
     return spec.model_copy(
         update={
             spec.method: block,
-            "training": _training(spec, spec.method, trains_adapter=trains_adapter),
+            "training": _training(spec, profile, trains_adapter=trains_adapter),
             "output": _output(kind, name, spec),
             "model": _model(spec, profile),
             "prepare": _prepare(spec, profile),
@@ -52,16 +59,50 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
     )
 
 
-def _training(spec: JobSpec, method: str, *, trains_adapter: bool) -> Training:
+def _training(spec: AnySpec, profile: AcceleratorProfile, *, trains_adapter: bool) -> Training:
     training = spec.training
-    updates: dict[str, object] = {}
+    updates: dict[str, object] = {
+        "optim_args": OptimArgs(**{**OPTIMIZER_DEFAULTS[training.optim], **_given(training.optim_args)}),
+        "lr_scheduler_kwargs": LrSchedulerKwargs(
+            **{**SCHEDULE_DEFAULTS[training.lr_scheduler_type], **_given(training.lr_scheduler_kwargs)}
+        ),
+    }
     if training.learning_rate is None:
-        updates["learning_rate"] = _LEARNING_RATE[method][trains_adapter]
+        updates["learning_rate"] = _learning_rate(spec, spec.method, trains_adapter=trains_adapter)
     if training.max_steps is None and training.num_train_epochs is None:
         updates["num_train_epochs"] = DEFAULT_EPOCHS
+    if training.dataloader_pin_memory is None:
+        updates["dataloader_pin_memory"] = profile.device != "cpu"
+    if training.torch_compile and training.torch_compile_backend is None:
+        updates["torch_compile_backend"] = "inductor"
+    return training.model_copy(update=updates | _evaluation(training))
+
+
+def _evaluation(training: Training) -> dict[str, object]:
+    """Return what evaluations lack: when, by which figure to compare, and which way."""
+    if training.eval_strategy == "no":
+        return {}
+    metric = training.metric_for_best_model or "loss"
+    better = training.greater_is_better
+    updates = {
+        "metric_for_best_model": metric,
+        "greater_is_better": not metric.endswith("loss") if better is None else better,
+    }
     if training.eval_strategy == "steps" and training.eval_steps is None:
         updates["eval_steps"] = training.logging_steps
-    return training.model_copy(update=updates)
+    return updates
+
+
+def _given(block: ApiModel | None) -> dict[str, Any]:
+    """Return the fields of a block that are set."""
+    return {} if block is None else block.model_dump(exclude_none=True)
+
+
+def _learning_rate(spec: JobSpec, method: str, *, trains_adapter: bool) -> float:
+    for adapter, rates in _FEW_WEIGHTS_LEARNING_RATE.items():
+        if getattr(spec.peft, adapter, None) is not None:
+            return rates[method]
+    return _LEARNING_RATE[method][trains_adapter]
 
 
 def _output(kind: str, name: str, spec: JobSpec) -> object:
@@ -90,6 +131,10 @@ def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:
     updates: dict[str, object] = {}
     if model.dtype == "auto":
         updates["dtype"] = profile.dtypes[0]
+    quantization = model.quantization
+    if quantization is not None and quantization.load_in_4bit and quantization.bnb_4bit_compute_dtype is None:
+        dtype = updates.get("dtype", model.dtype)
+        updates["quantization"] = quantization.model_copy(update={"bnb_4bit_compute_dtype": dtype})
     if model.name is not None and model.revision is None:
         updates["revision"] = DEFAULT_REVISION
     if model.cache is not None:

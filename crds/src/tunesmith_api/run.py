@@ -21,6 +21,9 @@ class ResolvedModel(ApiModel):
     base: Annotated[VolumePath | HubModel | None, Field(description="The model: a folder, or one of the Hub.")] = None
     adapter: Annotated[VolumePath | None, Field(description="An adapter that an earlier job trained on `base`.")] = None
     from_adapter: Annotated[FromAdapter | None, Field(description="What to do with that adapter.")] = None
+    checkpoint: Annotated[
+        VolumePath | None, Field(description="The checkpoint of an earlier job whose state is gone on with.")
+    ] = None
     digest: Annotated[str | None, Field(description="Digest of the earlier job's output, checked before training.")] = (
         None
     )
@@ -54,13 +57,30 @@ class FrozenRun(ApiModel):
     @property
     def uses_hub(self) -> bool:
         """Whether something of the run comes from the Hugging Face Hub."""
-        tokenizer = self.spec.model.tokenizer
-        return isinstance(self.model.base, HubModel) or (tokenizer is not None and tokenizer.name is not None)
+        tokenizer, evaluation = self.spec.model.tokenizer, self.spec.evaluation
+        datasets = (*self.spec.datasets, *((evaluation and evaluation.datasets) or ()))
+        return (
+            isinstance(self.model.base, HubModel)
+            or (tokenizer is not None and tokenizer.name is not None)
+            or any(dataset.hub is not None for dataset in datasets)
+        )
 
     @property
     def directory(self) -> str:
         """The run's own folder below the claim's root."""
         return f"{self.output.path}/runs/{self.uid}-{self.run_id}"
+
+    @property
+    def merged_base(self) -> VolumePath:
+        """The folder of the model that `fromAdapter: merge` writes."""
+        return VolumePath(claim=self.output.claim, path=f"{self.directory}/base")
+
+    @property
+    def adapter_base(self) -> VolumePath | HubModel | None:
+        """The model that an adapter is trained on, None when whole weights are trained."""
+        if self.spec.peft is None and self.model.from_adapter != "continue":
+            return None
+        return self.merged_base if self.model.from_adapter == "merge" else self.model.base
 
     @property
     def output_directory(self) -> str:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from tunesmith_api.meta import Reason
 from tunesmith_api.naming import job_class
+from tunesmith_api.v1alpha1.training.suitability import cuda_only
 from tunesmith_operator.desired import dependencies, references
 
 if TYPE_CHECKING:
@@ -71,8 +72,9 @@ def first_finding(candidate: Candidate) -> Finding | None:
 def one_source_each(candidate: Candidate) -> Finding | None:
     """Find a model or dataset without exactly one source: CEL refuses it, an older CRD may not have."""
     model = candidate.spec.model
-    if sum(source is not None for source in (model.name, model.path, model.from_job, model.architecture)) != 1:
-        return _invalid("spec.model: set exactly one of name, path, fromJob, architecture.")
+    sources = (model.name, model.path, model.from_job, model.resume_from, model.architecture)
+    if sum(source is not None for source in sources) != 1:
+        return _invalid("spec.model: set exactly one of name, path, fromJob, resumeFrom, architecture.")
     for index, dataset in enumerate(candidate.spec.datasets):
         if sum(source is not None for source in (dataset.hub, dataset.claim, dataset.config_map, dataset.uri)) != 1:
             return _invalid(f"spec.datasets.{index}: set exactly one of hub, claim, configMap, uri.")
@@ -118,6 +120,31 @@ def dtype_is_allowed(candidate: Candidate) -> Finding | None:
     )
 
 
+def device_can(candidate: Candidate) -> Finding | None:
+    """Find a training setting that the accelerator's device does not know."""
+    profile = candidate.inputs.profiles[candidate.spec.accelerator]
+    if profile.device == "cuda":
+        return None
+    for field, remedy in cuda_only(candidate.spec.training):
+        return _invalid(
+            f"spec.training.{field}: the device of accelerator profile {profile.name} is {profile.device}; {remedy},"
+            " or name an accelerator with NVIDIA GPUs."
+        )
+    return None
+
+
+def quantization_is_possible(candidate: Candidate) -> Finding | None:
+    """Find a quantised model on an accelerator without the kernels for it."""
+    spec = candidate.spec
+    profile = candidate.inputs.profiles[spec.accelerator]
+    if spec.model.quantization is None or profile.device == "cuda":
+        return None
+    return _invalid(
+        f"spec.model.quantization: it needs NVIDIA GPUs, and accelerator profile {profile.name} is for device"
+        f" {profile.device}. Remove quantization, or choose a profile for device cuda."
+    )
+
+
 def user_code_is_allowed(candidate: Candidate) -> Finding | None:
     """Find a function of the user's where the installation runs none."""
     if candidate.inputs.permissions.user_code:
@@ -154,27 +181,23 @@ def attention_is_available(candidate: Candidate) -> Finding | None:
 
 
 def no_cycle(candidate: Candidate) -> Finding | None:
-    """Find a chain of `fromJob` that leads back to the job: it would wait for itself for ever."""
+    """Find a chain of jobs to start from that leads back to the job: it would wait for itself for ever."""
     path = dependencies.cycle(candidate.inputs)
     if path is None:
         return None
+    field = "spec.model.fromJob" if candidate.spec.model.from_job else "spec.model.resumeFrom"
     if len(path) == 2:  # noqa: PLR2004 - the job, and itself again
-        message = "spec.model.fromJob names the job itself. Name the job whose output to start from."
+        message = f"{field} names the job itself. Name the job to start from."
     else:
         chain = " → ".join(f"{key.kind} {key.name}" for key in path)
-        message = (
-            f"spec.model.fromJob leads back to the job itself: {chain}. Let one of them start from something else."
-        )
+        message = f"{field} leads back to the job itself: {chain}. Let one of them start from something else."
     return Finding(Reason.DEPENDENCY_CYCLE, message, permanent=True)
 
 
 def dependency_is_complete(candidate: Candidate) -> Finding | None:
-    """Find a `fromJob` whose output is not there yet."""
-    source = candidate.spec.model.from_job
-    if source is None:
-        return None
-    found = dependencies.find(candidate.inputs)
-    return Finding(found.reason, found.message) if isinstance(found, dependencies.Missing) else None
+    """Find another job whose output, or checkpoint, is not there yet."""
+    found = dependencies.look(candidate.inputs, candidate.spec)
+    return Finding(found.reason, found.message, found.permanent) if isinstance(found, dependencies.Missing) else None
 
 
 def adapter_is_used_one_way(candidate: Candidate) -> Finding | None:
@@ -202,6 +225,23 @@ def adapter_is_used_one_way(candidate: Candidate) -> Finding | None:
             f"spec.model.fromJob: the output of {name} is an adapter, and pretraining trains full weights."
             " Set model.fromJob.fromAdapter: merge, or use method: sft."
         )
+    return None
+
+
+def an_adapter_is_trained(candidate: Candidate) -> Finding | None:
+    """Find what only the training of an adapter allows, once it is known that the other job made a whole model."""
+    spec, found = candidate.spec, dependencies.find(candidate.inputs)
+    source = spec.model.from_job
+    if spec.peft is not None or source is None or isinstance(found, dependencies.Missing):
+        return None
+    if found.kind == "adapter" and source.from_adapter == "continue":
+        return None
+    name = f"{source.kind} {source.name}"
+    reason = f"without peft this job trains full weights, as the output of {name} is no adapter to continue"
+    if spec.output.merge_adapter:
+        return _invalid(f"spec.output.mergeAdapter: {reason}. Set peft, or remove mergeAdapter.")
+    if spec.model.quantization is not None:
+        return _invalid(f"spec.model.quantization: {reason}. Set peft.lora, or remove quantization.")
     return None
 
 
@@ -244,10 +284,13 @@ POLICIES: tuple[Policy, ...] = (
     remote_code_is_allowed,
     user_code_is_allowed,
     dtype_is_allowed,
+    device_can,
+    quantization_is_possible,
     attention_is_available,
     no_cycle,
     dependency_is_complete,
     adapter_is_used_one_way,
+    an_adapter_is_trained,
     claims_exist,
     config_maps_exist,
 )

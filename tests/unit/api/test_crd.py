@@ -116,11 +116,23 @@ def test_the_schema_is_structural(job: type[Job]) -> None:
 @each_kind
 def test_rules_say_what_is_wrong_and_where(job: type[Job]) -> None:
     for path, node in nodes(schema_of(job)):
-        for rule in node.get("x-kubernetes-validations", ()):
+        rules = node.get("x-kubernetes-validations", ())
+        assert len({rule["rule"] for rule in rules}) == len(rules), (
+            f"{path}: server-side apply refuses a rule stated twice"
+        )
+        for rule in rules:
             assert 10 < len(rule["message"]) <= 2048, path
             below = node
             for name in rule.get("fieldPath", "").removeprefix(".").split("."):
                 below = below["properties"][name] if name else below
+
+
+@each_kind
+def test_no_rule_is_stated_twice(job: type[Job]) -> None:
+    """The API server takes them for a map by rule, and server-side apply refuses the second."""
+    for path, node in nodes(schema_of(job)):
+        rules = [rule["rule"] for rule in node.get("x-kubernetes-validations", ())]
+        assert len(set(rules)) == len(rules), path
 
 
 @each_kind

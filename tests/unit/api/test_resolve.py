@@ -29,6 +29,8 @@ def resolved(change: Json | None = None, *, trains_adapter: bool = False) -> Fin
     [
         pytest.param({}, False, 2e-5, id="sft, full weights"),
         pytest.param({"peft": {"lora": {}}}, True, 2e-4, id="sft, adapter"),
+        pytest.param({"peft": {"ia3": {}}}, True, 3e-3, id="sft, few scales"),
+        pytest.param({"peft": {"promptTuning": {}}}, True, 3e-2, id="sft, few embeddings"),
         pytest.param({"method": "pretrain", "model": {"architecture": ARCHITECTURE}}, False, 5e-4, id="pretrain"),
         pytest.param({"training": {"learningRate": 0.5}}, False, 0.5, id="the user's own"),
     ],
@@ -85,6 +87,24 @@ def test_the_output_of_the_user_stays() -> None:
 def test_dtype_auto_is_the_profile_s_first() -> None:
     assert resolved().model.dtype == "bfloat16"
     assert resolved({"model": {"path": {"claim": "m"}, "dtype": "float32"}}).model.dtype == "float32"
+
+
+def test_a_quantised_model_computes_in_its_dtype() -> None:
+    def quantization(**fields: Any) -> Any:
+        model = {"path": {"claim": "m"}, "dtype": "float16", "quantization": fields}
+        return resolved({"model": model, "peft": {"lora": {}}}, trains_adapter=True).model.quantization
+
+    assert quantization(loadIn4bit=True).bnb_4bit_compute_dtype == "float16"
+    assert quantization(loadIn4bit=True, bnb4bitComputeDtype="float32").bnb_4bit_compute_dtype == "float32"
+    assert quantization(loadIn8bit=True).bnb_4bit_compute_dtype is None
+    assert (quantization(loadIn4bit=True).bits, quantization(loadIn8bit=True).bits) == (4, 8)
+    assert quantization(loadIn4bit=True).to_wire() == {
+        "loadIn4bit": True,
+        "loadIn8bit": False,
+        "bnb4bitQuantType": "nf4",
+        "bnb4bitComputeDtype": "float16",
+        "bnb4bitUseDoubleQuant": False,
+    }
 
 
 def test_a_hub_model_is_taken_from_main_into_a_claim_that_fits_the_nodes() -> None:

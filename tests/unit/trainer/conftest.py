@@ -50,11 +50,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.filterwarnings(f"ignore:::{_FOREIGN}"))
 
 
+CPU = AcceleratorProfile(name="cpu", device="cpu", image="trainer", dtypes=("float32", "bfloat16", "float16"))
+
+
 @dataclass(frozen=True)
 class Lab:
     """Jobs and their claims below one folder that stands for `/`."""
 
     root: Path
+    profile: AcceleratorProfile = CPU
 
     def path(self, claim: str, path: str = "") -> Path:
         return self.root / "tunesmith/claims" / claim / path
@@ -70,9 +74,6 @@ class Lab:
     def context(self, name: str, spec: dict[str, Any], model: ResolvedModel | None = None, **more: Any) -> RunContext:
         """Return the context of a job whose spec is given as a user writes it; the rest is resolved."""
         kind: JobKind = "AlignmentJob" if spec["method"] == "dpo" else "FineTuneJob"
-        profile = AcceleratorProfile(
-            name="cpu", device="cpu", image="trainer", dtypes=("float32", "bfloat16", "float16")
-        )
         resolved = model or ResolvedModel()
         trains_adapter = "peft" in spec or (resolved.adapter is not None and resolved.from_adapter == "continue")
         parsed = job_class(kind).model_fields["spec"].annotation.model_validate(spec)  # type: ignore[union-attr]  # a pydantic model
@@ -83,9 +84,9 @@ class Lab:
             uid=f"uid-{name}",
             run_id="1",
             generation=1,
-            spec=resolve(kind, name, parsed, profile, trains_adapter=trains_adapter),
+            spec=resolve(kind, name, parsed, self.profile, trains_adapter=trains_adapter),
             model=resolved,
-            profile=profile,
+            profile=self.profile,
             operator_version="0",
         )
         # Through JSON, as the operator hands it over.

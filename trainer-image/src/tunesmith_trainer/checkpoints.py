@@ -28,6 +28,20 @@ def step_of(folder: Path) -> int:
     return int(match[1]) if match else -1
 
 
+def folder_name(step: int) -> str:
+    """Return the name of the checkpoint of a step."""
+    return f"step-{step:08d}"
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether a checkpoint's every file is as its manifest says."""
+    manifest = read_manifest(folder)
+    wrong = "its manifest is gone" if manifest is None else damage(folder, manifest)
+    if wrong is not None:
+        _log.warning("checkpoint %s is passed over: %s", folder.name, wrong)
+    return wrong is None
+
+
 def sealed(directory: Path) -> list[Path]:
     """Return the checkpoints that have a manifest, oldest first."""
     if not directory.is_dir():
@@ -38,13 +52,7 @@ def sealed(directory: Path) -> list[Path]:
 
 def newest_whole(directory: Path) -> Path | None:
     """Return the newest checkpoint whose every file is as its manifest says, None when there is none."""
-    for folder in reversed(sealed(directory)):
-        manifest = read_manifest(folder)
-        wrong = "its manifest is gone" if manifest is None else damage(folder, manifest)
-        if wrong is None:
-            return folder
-        _log.warning("checkpoint %s is passed over: %s", folder.name, wrong)
-    return None
+    return next((folder for folder in reversed(sealed(directory)) if is_whole(folder)), None)
 
 
 def remove_leftovers(context: RunContext) -> None:
@@ -77,22 +85,25 @@ class CheckpointWriter:
         self._context = context
         self._fence = fence
         self._pulse = pulse
+        spec = context.run.spec
+        self._keeps_best = spec.training.load_best_model_at_end or spec.checkpoint.save_strategy == "best"
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
 
-    def commit(self, saved: Path, step: int) -> None:
+    def commit(self, saved: Path, step: int, best: int | None = None) -> None:
         """Begin to make a saved folder count.
 
         Args:
             saved: The folder, in this attempt's staging folder; nothing writes to it any more.
             step: The optimiser step it was saved at.
+            best: The step of the best checkpoint, which is kept however old it is where the spec asks for it.
 
         Raises:
             Fenced: The run belongs to another pod; found by this commit's check or the last one's.
         """
         self.wait()
         self._fence.check()
-        self._thread = threading.Thread(target=self._run, args=(saved, step), name="checkpoint")
+        self._thread = threading.Thread(target=self._run, args=(saved, step, best), name="checkpoint")
         self._thread.start()
 
     def wait(self) -> None:
@@ -121,21 +132,28 @@ class CheckpointWriter:
         """Return the steps of all checkpoints that count, ascending."""
         return tuple(step_of(folder) for folder in sealed(self._context.checkpoints_directory))
 
-    def _run(self, saved: Path, step: int) -> None:
+    def _run(self, saved: Path, step: int, best: int | None) -> None:
         try:
-            self._commit(saved, step)
+            self._commit(saved, step, best)
         except BaseException as error:  # noqa: BLE001 - raised again by `wait`, on the training thread
             self._failure = error
 
-    def _commit(self, saved: Path, step: int) -> None:
+    def _commit(self, saved: Path, step: int, best: int | None) -> None:
         seal(saved, "checkpoint", step, self._context)
         directory = self._context.checkpoints_directory
-        target = directory / f"step-{step:08d}"
+        target = directory / folder_name(step)
         self._fence.check()
+        if target.exists():
+            # A step may be saved again when its evaluation, at the end of an epoch, is better than all before.
+            self._remove(target)
         saved.replace(target)
         sync_directory(directory)
         for folder in sealed(directory)[: -self._context.run.spec.checkpoint.keep_last]:
-            # Away first, in one step: half a checkpoint must never look like a whole one.
-            doomed = self._context.staging_directory / f"pruned-{folder.name}"
-            folder.replace(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            if not self._keeps_best or step_of(folder) != best:
+                self._remove(folder)
+
+    def _remove(self, folder: Path) -> None:
+        """Remove a checkpoint: away first, in one step, as half a one must never look like a whole one."""
+        doomed = self._context.staging_directory / f"pruned-{folder.name}"
+        folder.replace(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tunesmith_trainer.errors import TrainerError, WorldSizeMismatch, as_trainer_error
 
 Value = TypeVar("Value")
 
 _WAIT_SECONDS = 0.2
+
+if TYPE_CHECKING:
+    from tunesmith_trainer.context import RunContext
+
+
+def join(context: RunContext) -> None:
+    """Come together with the other processes on CPUs, where TrainingArguments would leave `ddpTimeout` out."""
+    import torch.distributed as dist
+
+    timeout, profile = context.run.spec.training.ddp_timeout, context.run.profile
+    if timeout is not None and context.world_size > 1 and profile.device == "cpu":
+        dist.init_process_group(profile.backend, timeout=dt.timedelta(seconds=timeout))
 
 
 def barrier() -> None:

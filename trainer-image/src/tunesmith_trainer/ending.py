@@ -45,24 +45,28 @@ class Ending:
         self._fence = fence
         self._reporter = reporter
 
-    def write(self, plan: TrainingPlan, initial: Figures, final: Figures) -> SavedOutput | None:
+    def write(
+        self, plan: TrainingPlan, initial: Figures, final: Figures, best: int | None = None
+    ) -> SavedOutput | None:
         """Write the output and make it count.
 
         Args:
             plan: What was trained.
             initial: Held-out figures before the first step.
-            final: Held-out figures after the last step.
+            final: Held-out figures of what is written.
+            best: The step it is from; None for the last.
         """
         from tunesmith_trainer.collectives import barrier
 
         context, step = self._context, plan.trainer.state.global_step
+        self._reporter.metrics(_told(final))
         self._reporter.enter("saving")
         staged = context.run_directory / f"output.tmp-{context.attempt}"
         kind = plan.save_output(staged)
         barrier()
         if context.rank != 0:
             return None
-        facts = self._facts(plan) | {"initialEvaluation": initial, "finalEvaluation": final}
+        facts = self._facts(plan) | {"initialEvaluation": initial, "finalEvaluation": final, "bestStep": best}
         outputs.write_record(staged, context, facts)
         write_papers(context.run_directory, staged, kind)
         manifest = seal(staged, kind, step, context)
@@ -104,7 +108,7 @@ class Ending:
             "steps": state.global_step,
             "plannedSteps": state.max_steps,
             "baseModel": plan.base_model.to_wire() if plan.base_model else None,
-            "hub": [pin.to_wire() for pin in pins(self._context)],
+            "hub": [pin.to_wire() for pin in pins(self._context.run_directory)],
             "metrics": state.log_history,
             "seconds": self._reporter.seconds.model_dump(),
         }
@@ -146,13 +150,19 @@ def _read(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def final_evaluation(plan: TrainingPlan) -> Figures:
-    """Return the held-out figures after the last step; measured there already, they are not measured again."""
+def final_evaluation(plan: TrainingPlan, best: int | None = None) -> Figures:
+    """Return the held-out figures of the output; measured at its step already, they are not measured again.
+
+    Args:
+        plan: What was trained.
+        best: The step that the output is from; None for the last.
+    """
     if not plan.evaluates:
         return {}
     state = plan.trainer.state
+    step = state.global_step if best is None else best
     for entry in reversed(state.log_history):
-        if LOSS in entry and entry["step"] == state.global_step:
+        if LOSS in entry and entry["step"] == step:
             return numbers({name: value for name, value in entry.items() if name.startswith("eval_")})
     return evaluate(plan)
 

@@ -12,8 +12,8 @@ def lifecycle_arguments(context: RunContext) -> dict[str, Any]:
     """Return the arguments every method passes on unchanged."""
     return {
         "output_dir": str(context.staging_directory),
-        # Saves on the interval and after the last step; what a save becomes is `callbacks.checkpoint`'s business.
-        "save_strategy": "steps",
+        # What a save becomes is `callbacks.checkpoint`'s business.
+        "save_strategy": context.run.spec.checkpoint.save_strategy,
         "save_steps": context.run.spec.checkpoint.save_steps,
         # Transformers prunes by modification time, whole or not; we prune whole ones.
         "save_total_limit": None,

@@ -18,6 +18,7 @@ from tunesmith_trainer.errors import Stopped
 from tunesmith_trainer.exchange import Exchange
 from tunesmith_trainer.fence import Fence
 from tunesmith_trainer.manifests import write_atomically
+from tunesmith_trainer.origin import origin
 from tunesmith_trainer.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class Run:
         resumed = self._resume_from()
         initial = self._initial_evaluation(plan, resumed)
         self._train_steps(plan, resumed, initial)
-        return self._ending.write(plan, initial, final_evaluation(plan))
+        best = self._load_best(plan)
+        return self._ending.write(plan, initial, final_evaluation(plan, best), best)
 
     def _build(self) -> TrainingPlan:
         import datasets
@@ -65,7 +67,7 @@ class Run:
 
         from tunesmith_trainer.callbacks.figures import FiguresCallback
         from tunesmith_trainer.callbacks.progress import ProgressCallback
-        from tunesmith_trainer.collectives import require_world_size
+        from tunesmith_trainer.collectives import join, require_world_size
         from tunesmith_trainer.methods import METHODS
 
         if self._context.run.spec.reporting.wandb is None:
@@ -73,6 +75,7 @@ class Run:
             sys.modules.setdefault("wandb", None)  # type: ignore[arg-type]
         datasets.disable_progress_bars()
         transformers.utils.logging.disable_progress_bar()
+        join(self._context)
         plan = METHODS[self._context.run.spec.method].build(self._context)
         self._reporter.set(world_size=require_world_size(self._context.run.world_size))
         plan.trainer.remove_callback(transformers.PrinterCallback)
@@ -117,6 +120,7 @@ class Run:
 
     def _initial_evaluation(self, plan: TrainingPlan, resumed: Path | None) -> Figures:
         """Return the held-out figures before the first step, measured once per run."""
+        from tunesmith_trainer.callbacks.best import require_metric
         from tunesmith_trainer.collectives import from_first
 
         if not plan.evaluates:
@@ -125,6 +129,7 @@ class Run:
         figures: Figures = {}
         if resumed is None:
             figures = evaluate(plan)
+            require_metric(plan.trainer.args, figures)
             if self._first:
                 self._fence.check()
                 write_atomically(path, json.dumps(figures))
@@ -141,6 +146,7 @@ class Run:
         Raises:
             Stopped: The pod was told to stop; the step it was at is saved.
         """
+        from tunesmith_trainer.callbacks.best import BestCallback
         from tunesmith_trainer.callbacks.checkpoint import CheckpointCallback
         from tunesmith_trainer.callbacks.early_stop import add_early_stop
         from tunesmith_trainer.callbacks.reporting import Watched, reporting_callbacks
@@ -150,20 +156,31 @@ class Run:
         if resumed is not None and _load_if_trained(trainer, resumed):
             self._reporter.set(total_steps=trainer.state.max_steps, epoch=trainer.state.epoch or 0.0)
             return
+        start = resumed or self._start_elsewhere(trainer)
         if self._first:
             watched = Watched(plan, self._fence, self._exchange, self._reporter)
-            for callback in reporting_callbacks(self._context, watched, initial, step_of(resumed) if resumed else 0):
+            for callback in reporting_callbacks(self._context, watched, initial, step_of(start) if start else 0):
                 trainer.add_callback(callback)
         early = self._context.run.spec.early_stopping
         if early is not None:
             add_early_stop(trainer, early)
         stop = StopCallback(self._exchange)
         trainer.add_callback(stop)
-        trainer.add_callback(CheckpointCallback(trainer, self._writer, self._reporter, resumed))
-        train(trainer, None if resumed is None else str(resumed))
+        if self._context.run.spec.training.load_best_model_at_end:
+            trainer.add_callback(BestCallback(self._context.checkpoints_directory))
+        trainer.add_callback(CheckpointCallback(trainer, self._writer, self._reporter, start))
+        train(trainer, None if start is None else str(start))
         self._settle(trainer.state.global_step)
         if stop.stopped:
             raise Stopped(f"Told to stop; step {trainer.state.global_step} is saved as a checkpoint")
+
+    def _start_elsewhere(self, trainer: Any) -> Path | None:
+        """Return another job's checkpoint to go on from, None without one."""
+        checkpoint = origin(self._context, trainer)
+        if checkpoint is not None:
+            step = step_of(checkpoint)
+            self._reporter.set(resumed_from_step=step, current_step=step)
+        return checkpoint
 
     def _settle(self, step: int) -> None:
         """Wait until the last checkpoint counts."""
@@ -176,6 +193,14 @@ class Run:
             self._reporter.saved(self._writer.steps())
         barrier()
         self._reporter.set(current_step=step)
+
+    def _load_best(self, plan: TrainingPlan) -> int | None:
+        """Return the step that the output is from when it is to be the best one; None when it is the last."""
+        from tunesmith_trainer.callbacks.best import load_best
+
+        if not self._context.run.spec.training.load_best_model_at_end:
+            return None
+        return load_best(plan.trainer, self._context.checkpoints_directory)
 
 
 def _load_if_trained(trainer: Any, checkpoint: Path) -> bool:

@@ -13,6 +13,7 @@ from tunesmith_api.progress import Outcome, SavedOutput
 from tunesmith_trainer.context import RunContext
 from tunesmith_trainer.errors import DiskFull, as_trainer_error, is_disk_full, is_failed_save
 from tunesmith_trainer.exchange import Exchange, Result, now
+from tunesmith_trainer.models.quantized import hide_unless_needed
 from tunesmith_trainer.reporter import Reporter
 from tunesmith_trainer.run import Run
 
@@ -26,6 +27,7 @@ def main() -> None:
     exchange = Exchange.from_environment()
     reporter = Reporter(context, exchange)
     reporter.tell()
+    hide_unless_needed(context.run)
     outcome = outcome_of_run(context, exchange, reporter)
     exchange.write_result(Result(rank=context.rank, ended=now(), outcome=outcome))
     sys.stdout.flush()

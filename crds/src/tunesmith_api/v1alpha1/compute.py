@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -82,15 +82,47 @@ class Output(ApiModel):
     overwrite: Annotated[bool, Field(description="Whether the output of another job at this path may be replaced.")] = (
         False
     )
+    merge_adapter: Annotated[
+        bool,
+        Field(
+            description="Whether the model with the trained adapter merged into it is written too, in model.dtype, as"
+            " the folder `merged` of the output, which model.path can name. status.output and model.fromJob still mean"
+            " the adapter. Merging takes host memory for the whole model in float32."
+        ),
+    ] = False
 
 
 class Checkpoint(ApiModel):
     """When training state is saved; a later attempt goes on from the newest whole one. SIGTERM saves as well."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.saveSteps) || !has(self.saveStrategy) || self.saveStrategy == 'steps'",
+            "saveSteps needs saveStrategy: steps",
+            ".saveSteps",
+        ),
+    )
+
+    save_strategy: Annotated[
+        Literal["steps", "epoch", "best", "no"],
+        Field(
+            description="steps: every saveSteps and after the last step; epoch: after each; best: when an evaluation is"
+            " better than all before (training.metricForBestModel); no: only on SIGTERM, so that any other failure"
+            " starts the run from the beginning."
+        ),
+    ] = "steps"
     save_steps: Annotated[int, Field(ge=1, le=100_000_000, description="Optimiser steps between two checkpoints.")] = (
         100
     )
-    keep_last: Annotated[int, Field(ge=1, le=1000, description="Number of checkpoints that are kept.")] = 2
+    keep_last: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1000,
+            description="Number of checkpoints that are kept. With saveStrategy: best or training.loadBestModelAtEnd"
+            " the best one is kept as well.",
+        ),
+    ] = 2
 
 
 class RunPolicy(ApiModel):

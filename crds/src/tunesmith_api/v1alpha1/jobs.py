@@ -13,12 +13,13 @@ from tunesmith_api.v1alpha1.datasets import DataProcessing, Dataset, Evaluation
 from tunesmith_api.v1alpha1.early_stopping import EarlyStopping
 from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
 from tunesmith_api.v1alpha1.model import ModelSource
-from tunesmith_api.v1alpha1.peft import Peft
+from tunesmith_api.v1alpha1.peft import ADAPTER_RULES, REFERENCE_STAYS, ROWS_STAY_APART, Peft
 from tunesmith_api.v1alpha1.pod_template import PodTemplate
 from tunesmith_api.v1alpha1.preparation import Prepare
 from tunesmith_api.v1alpha1.reporting import Reporting, StepRange
 from tunesmith_api.v1alpha1.status import MAX_NODES, JobStatus
 from tunesmith_api.v1alpha1.training import Training
+from tunesmith_api.v1alpha1.training.suitability import LANGUAGE_RULES, PREFERENCE_RULES, PROCESS_RULES
 from tunesmith_api.v1alpha1.types import ObjectName, RunId
 
 if TYPE_CHECKING:
@@ -48,11 +49,18 @@ def _claim_for_all_nodes(block: str) -> Rule:
 
 
 _COMMON_RULES = (
+    *PROCESS_RULES,
     Rule(
         "!has(self.training) || !has(self.training.evalStrategy) || self.training.evalStrategy == 'no'"
         " || has(self.evaluation)",
         "evalStrategy needs rows to evaluate on: set spec.evaluation, or evalStrategy: 'no'",
         ".training.evalStrategy",
+    ),
+    Rule(
+        "!has(self.checkpoint) || !has(self.checkpoint.saveStrategy) || self.checkpoint.saveStrategy != 'best'"
+        " || (has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')",
+        "saveStrategy: best needs evaluations to compare: set training.evalStrategy: steps or epoch",
+        ".checkpoint.saveStrategy",
     ),
     *(
         Rule(
@@ -61,24 +69,6 @@ _COMMON_RULES = (
             f".model.{field}",
         )
         for field in ("addedTokens", "addedSpecialTokens")
-    ),
-    _claim_for_all_nodes("output"),
-    _claim_for_all_nodes("model.cache"),
-)
-_FROM_HUB = (
-    "has(self.model.name) || has(self.model.fromJob) || (has(self.model.tokenizer) && has(self.model.tokenizer.name))"
-    " || (has(self.datasets) && self.datasets.exists(d, has(d.hub)))"
-    " || (has(self.evaluation) && has(self.evaluation.datasets) && self.evaluation.datasets.exists(d, has(d.hub)))"
-)
-_DATA_RULES = (
-    *(
-        Rule(
-            f"!has(self.model.{field}) || {_FROM_HUB}",
-            f"{field} is only for what comes from the Hub, by model.name, model.tokenizer.name, model.fromJob or"
-            " datasets: remove it",
-            f".model.{field}",
-        )
-        for field in ("tokenSecretRef", "cache")
     ),
     Rule(
         "!has(self.earlyStopping)"
@@ -92,12 +82,24 @@ _DATA_RULES = (
         "samples of held-out rows need some: set spec.evaluation, or reporting.samples.prompts",
         ".reporting.samples.fromEvaluation",
     ),
-    Rule(
-        "!has(self.numNodes) || self.numNodes == 1 || !has(self.output) || !has(self.output.claimTemplate)"
-        " || !has(self.output.claimTemplate.accessModes)"
-        " || self.output.claimTemplate.accessModes.exists(mode, mode != 'ReadWriteOncePod')",
-        "a ReadWriteOncePod claim serves one pod: use ReadWriteMany, or numNodes: 1",
-        ".output.claimTemplate.accessModes",
+    _claim_for_all_nodes("output"),
+    _claim_for_all_nodes("model.cache"),
+)
+_FROM_HUB = (
+    "has(self.model.name) || has(self.model.fromJob) || has(self.model.resumeFrom)"
+    " || (has(self.model.tokenizer) && has(self.model.tokenizer.name))"
+    " || (has(self.datasets) && self.datasets.exists(d, has(d.hub)))"
+    " || (has(self.evaluation) && has(self.evaluation.datasets) && self.evaluation.datasets.exists(d, has(d.hub)))"
+)
+_DATA_RULES = (
+    *(
+        Rule(
+            f"!has(self.model.{field}) || {_FROM_HUB}",
+            f"{field} is only for what comes from the Hub, by model.name, model.tokenizer.name, another job or"
+            " datasets: remove it",
+            f".model.{field}",
+        )
+        for field in ("tokenSecretRef", "cache")
     ),
     Rule(
         "!has(self.datasets) || self.datasets.all(d, !has(d.weight))"
@@ -123,6 +125,7 @@ _DATA_RULES = (
         "splitRatio needs to count all rows first, and a stream does not: use evaluation.datasets, or remove streaming",
         ".evaluation.splitRatio",
     ),
+    *ADAPTER_RULES,
 )
 
 
@@ -266,7 +269,21 @@ class FineTuneJobSpec(JobSpec):
             templates=True,
             needs="text, messages, prompt-completion or instruction rows",
         ),
+        ROWS_STAY_APART,
+        Rule(
+            "!has(self.model.resumeFrom) || !has(self.peft)",
+            "what is trained is what the checkpoint holds, weights or adapter: remove peft, or use model.fromJob",
+            ".peft",
+        ),
+        Rule(
+            "!has(self.model.resumeFrom) || (has(self.training) && has(self.training.maxSteps)"
+            " && (!has(self.model.resumeFrom.step) || self.training.maxSteps > self.model.resumeFrom.step))",
+            "resumeFrom needs training.maxSteps, beyond the checkpoint's step: steps are counted from the first one of"
+            " the other job",
+            ".training.maxSteps",
+        ),
         _MAX_LENGTH_FITS,
+        *LANGUAGE_RULES,
         Rule(
             "self.method == 'pretrain' || !has(self.model.architecture)",
             "an architecture has random weights and must be pretrained:"
@@ -300,8 +317,14 @@ class AlignmentJobSpec(JobSpec):
             ".dataProcessing.streaming",
         ),
         _only_with("dpo"),
+        *PREFERENCE_RULES,
         *_rows_of(
             "dpo", ("preference",), templates=False, needs="preference rows: prompt, chosen, rejected (no templates)"
+        ),
+        Rule(
+            "!has(self.model.resumeFrom)",
+            "a checkpoint does not hold the model that preferences are measured against: use model.fromJob",
+            ".model.resumeFrom",
         ),
         Rule(
             "!has(self.model.architecture)",
@@ -309,6 +332,7 @@ class AlignmentJobSpec(JobSpec):
             " pretrain it with a FineTuneJob and use model.fromJob",
             ".model.architecture",
         ),
+        REFERENCE_STAYS,
     )
 
     method: Annotated[Literal["dpo"], Field(description="`dpo`: direct preference optimisation.")]

@@ -10,6 +10,7 @@ from tunesmith_api.base import ApiModel, Rule, cel, exactly_one_of
 from tunesmith_api.v1alpha1.architecture import Architecture, TrainedTokenizer
 from tunesmith_api.v1alpha1.chat_template import ChatTemplate
 from tunesmith_api.v1alpha1.compute import ClaimTemplate
+from tunesmith_api.v1alpha1.quantization import Quantization
 from tunesmith_api.v1alpha1.types import HubName, ObjectName, RelativePath, Revision
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -87,6 +88,23 @@ class FromJob(ApiModel):
     ] = "continue"
 
 
+class ResumeFrom(ApiModel):
+    """A checkpoint of another FineTuneJob in the same namespace, once that is Complete or Failed."""
+
+    name: Annotated[ObjectName, Field(description="Name of the other FineTuneJob; its method must be the same.")]
+    step: Annotated[
+        int | None,
+        Field(ge=1, le=10**12, description="Step of the checkpoint. Absent means the newest whole one."),
+    ] = None
+    load_optimizer_state: Annotated[
+        bool,
+        Field(
+            description="Go on with the state of the optimiser too. Without it the optimiser begins anew. Either way"
+            " the step count, the place in the data and in the schedule go on, at this job's learning rate."
+        ),
+    ] = True
+
+
 class Tokenizer(ApiModel):
     """Another tokenizer than the one that comes with the weights."""
 
@@ -119,11 +137,20 @@ class ModelSource(ApiModel):
             "name",
             "path",
             "fromJob",
+            "resumeFrom",
             "architecture",
-            remedy="a model of the Hub, a model folder on a claim, the output of another job, or an architecture to"
-            " pretrain from scratch",
+            remedy="a model of the Hub, a model folder on a claim, the output or a checkpoint of another job, or an"
+            " architecture to pretrain from scratch",
         ),
         Rule("!has(self.revision) || has(self.name)", "revision belongs to a Hub model: set name", ".revision"),
+        *(
+            Rule(
+                f"!has(self.{field}) || !has(self.resumeFrom)",
+                f"a checkpoint is trained further with the tokenizer it was saved with: remove {field}, or use fromJob",
+                f".{field}",
+            )
+            for field in ("tokenizer", "addedTokens", "addedSpecialTokens", "chatTemplate")
+        ),
         Rule(
             "!has(self.trustRemoteCode) || !self.trustRemoteCode || !has(self.architecture)",
             "an architecture brings no code: remove trustRemoteCode",
@@ -154,6 +181,13 @@ class ModelSource(ApiModel):
     ] = None
     path: Annotated[ModelPath | None, Field(description="A model folder on a PersistentVolumeClaim.")] = None
     from_job: Annotated[FromJob | None, Field(description="The output of another job in the same namespace.")] = None
+    resume_from: Annotated[
+        ResumeFrom | None,
+        Field(
+            description="A checkpoint of another job, to train further than that job did: weights, tokenizer and state."
+            " Needs training.maxSteps, counted from that job's first step."
+        ),
+    ] = None
     architecture: Annotated[
         Architecture | None, Field(description="A model with random weights; for method `pretrain` only.")
     ] = None
@@ -198,6 +232,7 @@ class ModelSource(ApiModel):
             " float32. `auto` takes the default of the accelerator profile."
         ),
     ] = "auto"
+    quantization: Annotated[Quantization | None, Field(description="The base model in 4 or 8 bits, on CUDA.")] = None
     attn_implementation: Annotated[
         Attention,
         Field(

@@ -143,7 +143,9 @@ class BaseRecord(ApiModel):
         str | None, Field(max_length=1024, description="Folder below the claim's root; empty for the root itself.")
     ] = None
     name: Annotated[HubName | None, Field(description="Id of its repository on the Hugging Face Hub.")] = None
-    revision: Annotated[Revision | None, Field(description="The commit that the adapter was trained on.")] = None
+    revision: Annotated[
+        Revision | None, Field(description="Branch, tag or commit; of an output the commit that was trained on.")
+    ] = None
 
     @classmethod
     def of(cls, model: VolumePath | HubModel) -> BaseRecord:
@@ -188,6 +190,10 @@ class Resolved(ApiModel):
     learning_rate: Annotated[str, Field(max_length=31, description="Peak learning rate, a decimal number.")]
     world_size: Annotated[int, Field(ge=1, description="Training processes over all nodes.")]
     global_batch_size: Annotated[int, Field(ge=1, description="Rows per optimiser step, over all processes.")]
+    base_model: Annotated[
+        BaseRecord | None,
+        Field(description="The model that an adapter is trained on. Absent: whole weights are trained."),
+    ] = None
 
 
 class JobStatus(ApiModel):

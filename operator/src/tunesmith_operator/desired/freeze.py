@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from tunesmith_api.resolve import DEFAULT_REVISION, resolve
 from tunesmith_api.run import FrozenRun, ResolvedModel
 from tunesmith_api.v1alpha1.jobs import FineTuneJobSpec
-from tunesmith_api.v1alpha1.status import HubModel, VolumePath
+from tunesmith_api.v1alpha1.status import HubModel, OutputRecord, VolumePath
+from tunesmith_operator.desired.dependencies import Saved
 
 if TYPE_CHECKING:
     from tunesmith_api.profile import AcceleratorProfile
     from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec
-    from tunesmith_api.v1alpha1.status import OutputRecord
     from tunesmith_operator.inputs import JobKey
 
 
@@ -28,7 +28,8 @@ class Ingredients:
         generation: Generation of the spec.
         spec: The spec as the user wrote it.
         profile: The accelerator profile that the spec names.
-        source: The output of the job that `model.fromJob` names; None without `fromJob`.
+        source: The output of the job that `model.fromJob` names, or the checkpoint of the one that `model.resumeFrom`
+            names; None without these.
         operator_version: Version of this operator.
     """
 
@@ -38,7 +39,7 @@ class Ingredients:
     generation: int
     spec: FineTuneJobSpec | AlignmentJobSpec
     profile: AcceleratorProfile
-    source: OutputRecord | None
+    source: OutputRecord | Saved | None
     operator_version: str
 
 
@@ -68,25 +69,37 @@ def _resolved(ingredients: Ingredients, *, trains_adapter: bool) -> FineTuneJobS
     return resolve(key.kind, key.name, spec, profile, trains_adapter=trains_adapter)
 
 
-def resolve_model(spec: FineTuneJobSpec | AlignmentJobSpec, source: OutputRecord | None) -> ResolvedModel:
+def resolve_model(spec: FineTuneJobSpec | AlignmentJobSpec, source: OutputRecord | Saved | None) -> ResolvedModel:
     """Return where the weights are; the trainer pins a Hub model to a commit.
 
     Args:
         spec: The job's spec.
-        source: The output of the job it starts from.
+        source: The output or the checkpoint of the job it starts from.
     """
+    if isinstance(source, Saved):
+        return _checkpoint(source)
+    if isinstance(source, OutputRecord):
+        return _output(source, spec)
     if spec.model.name is not None:
         return ResolvedModel(base=HubModel(name=spec.model.name, revision=spec.model.revision or DEFAULT_REVISION))
     if spec.model.path is not None:
         return ResolvedModel(base=VolumePath(claim=spec.model.path.claim, path=spec.model.path.path or ""))
-    if spec.model.from_job is None or source is None:
-        return ResolvedModel()
-    output = VolumePath(claim=source.claim, path=source.path)
-    if source.kind == "model":
-        return ResolvedModel(base=output, digest=source.digest)
+    return ResolvedModel()
+
+
+def _checkpoint(saved: Saved) -> ResolvedModel:
+    if saved.base is None:
+        return ResolvedModel(base=saved.folder, checkpoint=saved.folder)
+    return ResolvedModel(base=saved.base, adapter=saved.folder, from_adapter="continue", checkpoint=saved.folder)
+
+
+def _output(output: OutputRecord, spec: FineTuneJobSpec | AlignmentJobSpec) -> ResolvedModel:
+    folder = VolumePath(claim=output.claim, path=output.path)
+    if output.kind == "model":
+        return ResolvedModel(base=folder, digest=output.digest)
     return ResolvedModel(
-        base=source.base_model.model if source.base_model else None,
-        adapter=output,
-        from_adapter=spec.model.from_job.from_adapter,
-        digest=source.digest,
+        base=output.base_model.model if output.base_model else None,
+        adapter=folder,
+        from_adapter=spec.model.from_job.from_adapter if spec.model.from_job else None,
+        digest=output.digest,
     )

@@ -67,8 +67,12 @@ def preparation(key: JobKey, job: Object, device: str) -> str | None:
 
 
 def dependency(key: JobKey, job: Object) -> JobKey | None:
-    """Return the job that `model.fromJob` names; follow it to get `Inputs.jobs`, stopping at a job met before."""
-    source = _mapping(_mapping(_mapping(job.get("spec")).get("model")).get("fromJob"))
+    """Return the job that `model.fromJob` or `model.resumeFrom` names.
+
+    Follow it to get `Inputs.jobs`, stopping at a job met before.
+    """
+    model = _mapping(_mapping(job.get("spec")).get("model"))
+    source = _mapping(model.get("fromJob")) or _mapping(model.get("resumeFrom"))
     name = source.get("name")
     if not isinstance(name, str) or not name:
         return None
@@ -81,16 +85,21 @@ def claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> frozenset
     Args:
         key: The job.
         job: Its object.
-        jobs: The jobs that `model.fromJob` leads to.
+        jobs: The jobs that `dependency` leads to.
     """
     return input_claims(key, job, jobs) | made_claims(key, job)
 
 
 def made_claims(key: JobKey, job: Object) -> frozenset[str]:
     """Return the claims that are made for a job when they do not exist: its output's and the cache's."""
-    spec = _mapping(job.get("spec"))
-    output = _mapping(spec.get("output")).get("claimName") or default_claim_name(key.kind, key.name)
-    return _names([output, _mapping(_mapping(spec.get("model")).get("cache")).get("claimName")])
+    model = _mapping(_mapping(job.get("spec")).get("model"))
+    return _names([output_claim(key, job), _mapping(model.get("cache")).get("claimName")])
+
+
+def output_claim(key: JobKey, job: Object) -> str:
+    """Return the claim that a job writes to."""
+    name = _mapping(_mapping(job.get("spec")).get("output")).get("claimName")
+    return name if isinstance(name, str) and name else default_claim_name(key.kind, key.name)
 
 
 def input_claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> frozenset[str]:
@@ -102,10 +111,18 @@ def input_claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> fro
     names.append(_mapping(_mapping(model.get("chatTemplate")).get("claim")).get("name"))
     names += [_mapping(volume.get("persistentVolumeClaim")).get("claimName") for volume in _volumes(spec)]
     source = dependency(key, job)
-    if source is not None:
-        output = _mapping(_mapping(_mapping(jobs.get(source)).get("status")).get("output"))
-        names += [output.get("claim"), _mapping(output.get("baseModel")).get("claim")]
+    if source is not None and source in jobs:
+        names += _source_claims(source, jobs[source], resumes="resumeFrom" in model)
     return _names(names)
+
+
+def _source_claims(key: JobKey, job: Object, *, resumes: bool) -> list[Any]:
+    """Return the claims of the output, or of the checkpoints, of the job that another one starts from."""
+    status = _mapping(job.get("status"))
+    if resumes:
+        return [output_claim(key, job), _mapping(_mapping(status.get("resolved")).get("baseModel")).get("claim")]
+    output = _mapping(status.get("output"))
+    return [output.get("claim"), _mapping(output.get("baseModel")).get("claim")]
 
 
 def config_maps(job: Object) -> frozenset[str]:

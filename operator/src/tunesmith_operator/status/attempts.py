@@ -125,7 +125,9 @@ def with_lost_steps(attempt: Attempt, checkpoint: int | None) -> Attempt:
     """
     if attempt.last_step is None:
         return attempt
-    lost = max(0, attempt.last_step - (checkpoint or 0))
+    # A run that went on from another job's checkpoint has lost only what it trained itself.
+    safe = checkpoint if checkpoint is not None else attempt.resumed_from_step or 0
+    lost = max(0, attempt.last_step - safe)
     return attempt.model_copy(update={"lost_steps": lost})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunesmith_api.v1alpha1.status import Resolved
+from tunesmith_api.v1alpha1.status import BaseRecord, Resolved
 
 if TYPE_CHECKING:
     from tunesmith_api.run import FrozenRun
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def resolved(run: FrozenRun) -> Resolved:
     """Return what defaults and accelerator profile have made of a spec."""
-    model, training = run.spec.model, run.spec.training
+    model, training, base = run.spec.model, run.spec.training, run.adapter_base
     rows = training.per_device_train_batch_size * training.gradient_accumulation_steps
     return Resolved(
         dtype=model.dtype,
@@ -21,4 +21,5 @@ def resolved(run: FrozenRun) -> Resolved:
         learning_rate=f"{training.learning_rate or 0.0:g}",
         world_size=run.world_size,
         global_batch_size=rows * run.world_size,
+        base_model=None if base is None else BaseRecord.of(base),
     )

@@ -44,4 +44,8 @@ def _architecture(block: dict[str, Any]) -> str:
     return f"new llama {block.get('numHiddenLayers')}x{block.get('hiddenSize')}"
 
 
-_TEXTS = {"path": _path, "fromJob": _from_job, "architecture": _architecture}
+def _resume_from(block: dict[str, Any]) -> str:
+    return f"{_from_job(block)} step {block.get('step') or 'newest'}"
+
+
+_TEXTS = {"path": _path, "fromJob": _from_job, "resumeFrom": _resume_from, "architecture": _architecture}

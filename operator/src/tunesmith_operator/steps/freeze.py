@@ -74,7 +74,7 @@ def _resolve(situation: Situation) -> FrozenRun | policies.Finding:
     finding = policies.first_finding(policies.Candidate(inputs, spec))
     if finding is not None:
         return finding
-    source = dependencies.find(inputs) if spec.model.from_job is not None else None
+    source = dependencies.look(inputs, spec)
     return freeze_run(
         Ingredients(
             key=inputs.key,

@@ -43,6 +43,16 @@ def test_everything_a_job_refers_to() -> None:
     assert references.config_map_keys(JOB) == (("m", "k.txt"), ("f", "k.py"))
 
 
+def test_a_checkpoint_is_read_from_the_claim_that_the_other_job_writes_to() -> None:
+    other = JobKey("FineTuneJob", "team", "base")
+    job = {"spec": {"model": {"resumeFrom": {"name": "base"}}}}
+    resolved = {"status": {"resolved": {"baseModel": {"claim": "models"}}}}
+    assert references.dependency(KEY, job) == other
+    assert references.input_claims(KEY, job, {other: resolved}) == {"base-ftj", "models"}
+    named = {"spec": {"output": {"claimName": "results"}}}
+    assert references.input_claims(KEY, job, {other: named}) == {"results"}
+
+
 def test_a_cache_is_made_when_it_does_not_exist() -> None:
     job = {"spec": {"model": {"name": "team/tiny", "cache": {"claimName": "models"}}, "output": {"claimName": "out"}}}
     assert references.made_claims(KEY, job) == {"models", "out"}

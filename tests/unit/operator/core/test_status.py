@@ -97,6 +97,8 @@ def test_a_former_runs_end_is_not_waited_for() -> None:
         ({"fromJob": {"name": "j"}}, "ftj/j"),
         ({"fromJob": {"kind": "AlignmentJob", "name": "j"}}, "alj/j"),
         ({"fromJob": {"kind": "Other", "name": "j"}}, "Other/j"),
+        ({"resumeFrom": {"name": "j"}}, "ftj/j step newest"),
+        ({"resumeFrom": {"name": "j", "step": 8}}, "ftj/j step 8"),
         ({"architecture": {"numHiddenLayers": 2, "hiddenSize": 64}}, "new llama 2x64"),
         ({}, None),
         ("junk", None),

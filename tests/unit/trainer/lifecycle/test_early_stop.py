@@ -53,6 +53,7 @@ def test_a_run_that_died_after_it_stopped_trains_no_step_more(pods: Any, work: A
     assert (outcome.exit_code, outcome.resumed_from_step, outcome.last_step) == (ExitCode.SUCCESS, 8, 8)
 
 
+@pytest.mark.slow
 def test_a_model_that_learns_is_not_stopped(pods: Any, work: Any, make_run: MakeRun) -> None:
     training = SPEC["training"] | {"learningRate": 1e-2, "maxSteps": 6}
     run = make_run(**SPEC | {"training": training, "earlyStopping": {"patience": 1, "threshold": 0}})

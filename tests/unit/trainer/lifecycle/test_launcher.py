@@ -45,6 +45,7 @@ def test_only_a_run_that_names_the_hub_may_ask_it(make_run: MakeRun) -> None:
     hub = ResolvedModel(base=HubModel(name="team/tiny", revision="main"))
     assert child_environment(run, {})["HF_HUB_OFFLINE"] == "1"
     assert "HF_HUB_OFFLINE" not in child_environment(run.model_copy(update={"model": hub}), {})
+    assert "HF_HUB_OFFLINE" not in child_environment(make_run(datasets=[{"hub": {"name": "team/rows"}}]), {})
 
 
 def test_a_name_that_never_comes_is_an_error_of_the_collective(make_run: MakeRun) -> None:

@@ -22,6 +22,7 @@ PITFALLS: dict[str, tuple[dict[str, Any], int]] = {
     "between two logs": ({"training": {"loggingSteps": 4}}, 5),
     "in an evaluation": (EVALUATIONS, 3),
     "after an evaluation": (EVALUATIONS, 4 + 2),
+    "in a stream": ({"dataProcessing": {"streaming": True, "shuffleBufferSize": 7}}, 3),
 }
 
 

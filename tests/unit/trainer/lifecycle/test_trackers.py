@@ -40,6 +40,7 @@ def run_twice(pods: Any, work: Any, make_run: MakeRun, **reporting: Any) -> Path
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_network")
 def test_tensorboard_event_files_hold_every_figure(pods: Any, work: Any, make_run: MakeRun) -> None:
     from tensorboardX.proto.event_pb2 import Event

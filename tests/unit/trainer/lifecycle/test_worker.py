@@ -10,6 +10,7 @@ import pytest
 from tunesmith_api.exitcodes import ExitCode
 from tunesmith_api.manifest import Manifest
 from tunesmith_api.run import FrozenRun
+from tunesmith_trainer.data.uris import FETCHED
 
 MakeRun = Callable[..., FrozenRun]
 
@@ -17,9 +18,10 @@ MakeRun = Callable[..., FrozenRun]
 def test_the_output_is_whole_linked_and_recorded(pods: Any, work: Any, make_run: MakeRun) -> None:
     run = make_run(evaluation={"splitRatio": 0.8})
     pods.write(run)
+    context = pods.context(run)
+    (context.run_directory / FETCHED).mkdir(parents=True)
     outcome = work(run)
     assert (outcome.exit_code, outcome.last_step, outcome.total_steps) == (0, 8, 8)
-    context = pods.context(run)
     output = context.run_directory / "output"
     manifest = Manifest.model_validate_json((output / "manifest.json").read_bytes())
     assert {file.path for file in manifest.files} == {p.name for p in output.iterdir()} - {"manifest.json"}
@@ -31,6 +33,7 @@ def test_the_output_is_whole_linked_and_recorded(pods: Any, work: Any, make_run:
     assert not Path(link.readlink()).is_absolute()
     assert link.resolve() == output.resolve()
     assert not list(context.run_directory.glob("*.tmp-*"))
+    assert not (context.run_directory / FETCHED).exists(), "what was fetched is not kept"
 
 
 def test_progress_is_told_without_what_nobody_reads(pods: Any, work: Any, make_run: MakeRun) -> None:

@@ -22,6 +22,7 @@ def specs(lab: Any, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         "sft": sft,
         "lora": sft | LORA,
+        "muon": sft | {"training": {"optim": "muon"}},
         "packed": sft | {"sft": {"packing": True}},
         "streamed": sft | {"dataProcessing": {"streaming": True}},
         "dpo": {"method": "dpo", "datasets": [lab.put("pairs.jsonl", PAIRS)]} | FROM_BASE,
@@ -37,19 +38,46 @@ def test_two_processes_have_the_losses_of_one(lab: Any, base: Any, tmp_path: Pat
     files, alone = [], {}
     for name, spec in specs(lab, model).items():
         source = None if name == "pretrain" else base
-        whole = training | {"perDeviceTrainBatchSize": 8, "gradientAccumulationSteps": 2}
+        given = training | spec.get("training", {})
+        whole = given | {"perDeviceTrainBatchSize": 8, "gradientAccumulationSteps": 2}
         trainer = lab.build(lab.context(f"{name}-1", spec | {"training": whole}, source)).trainer
         trainer.train()
         alone[name] = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        halves = training | {"perDeviceTrainBatchSize": 4, "gradientAccumulationSteps": 2}
+        halves = given | {"ddpTimeout": 77} | {"perDeviceTrainBatchSize": 4, "gradientAccumulationSteps": 2}
         together = lab.context(f"{name}-2", spec | {"training": halves, "numProcPerNode": 2}, source)
         files.append(tmp_path / f"{name}.json")
         files[-1].write_text(json.dumps(together.run.to_wire()))
     launch(lab.root, files)
     for file in files:
-        losses = json.loads(file.with_suffix(".losses").read_text())
+        seen = json.loads(file.with_suffix(".seen").read_text())
+        losses = seen["losses"]
+        assert (seen["apart"], seen["timeout"]) == (pytest.approx(0, abs=1e-6), 77), file.stem
         assert losses == pytest.approx(alone[file.stem], abs=2e-4), file.stem
         assert losses[-1] < losses[0]
+
+
+# What processes draw for themselves, so that the losses are not those of one.
+APART: dict[str, dict[str, Any]] = {
+    "sophia": {"optim": "sophia", "optimArgs": {"estimationInterval": 2}, "learningRate": 1e-3},
+    "groups": {"trainSamplingStrategy": "group_by_length", "dataloaderNumWorkers": 1},
+    "ddp": {"ddpBucketCapMb": 1, "ddpFindUnusedParameters": True, "ddpBroadcastBuffers": False},
+    "processes weigh the same": {"averageTokensAcrossDevices": False},
+}
+
+
+@pytest.mark.slow
+def test_two_processes_hold_the_same_weights(lab: Any, base: Any, tmp_path: Path) -> None:
+    basis = {"maxLength": 64, "maxSteps": 8, "loggingSteps": 1, "learningRate": 1e-2, "perDeviceTrainBatchSize": 4}
+    files = []
+    for name, training in APART.items():
+        spec = {"method": "sft", "datasets": [lab.put("rows.jsonl", ROWS)], "numProcPerNode": 2} | FROM_BASE
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps(lab.context(name, spec | {"training": basis | training}, base).run.to_wire()))
+    launch(lab.root, files)
+    for file in files:
+        seen = json.loads(file.with_suffix(".seen").read_text())
+        assert seen["apart"] == pytest.approx(0, abs=1e-6), file.stem
+        assert seen["losses"][-1] < seen["losses"][0], file.stem
 
 
 def launch(root: Path, files: list[Path]) -> None:

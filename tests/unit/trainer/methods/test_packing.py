@@ -54,6 +54,7 @@ def test_loss_and_gradient_are_those_of_rows_alone(lab: Any, base: Any, sft: Any
         assert torch.allclose(gradient, shared_gradient[name], atol=1e-6), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sft", SHARING, ids=["packing", "paddingFree"])
 def test_a_training_goes_the_same_way(lab: Any, base: Any, sft: Any) -> None:
     logs = []

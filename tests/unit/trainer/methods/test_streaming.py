@@ -58,7 +58,11 @@ def test_a_streamed_run_learns_and_tells_what_it_read(lab: Any, base: Any) -> No
 
 @pytest.mark.parametrize(
     "more",
-    [{}, {"sft": {"packing": True}}, {"processing": {"shuffleBufferSize": 1}}],
+    [
+        {},
+        pytest.param({"sft": {"packing": True}}, marks=pytest.mark.slow),
+        pytest.param({"processing": {"shuffleBufferSize": 1}}, marks=pytest.mark.slow),
+    ],
     ids=["shuffled", "packed", "in order"],
 )
 def test_a_stream_resumes_exactly(lab: Any, base: Any, more: Any) -> None:

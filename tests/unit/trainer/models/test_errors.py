@@ -108,6 +108,20 @@ def test_another_kind_of_model_is_named(lab: Any, undigested: Any, model_folder:
     assert f" is a {name}: {kind}, and only causal language models" in fail(lab, undigested, InvalidSpec)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_attention_is_computed_as_asked(lab: Any, undigested: Any, attention: str) -> None:
+    model = {"path": {"claim": "models"}, "attnImplementation": attention}
+    plan = lab.build(lab.context("job", spec(lab, model=model), undigested))
+    assert plan.trainer.model.config._attn_implementation == attention
+
+
+def test_flash_attention_needs_its_package(lab: Any, undigested: Any) -> None:
+    model = {"path": {"claim": "models"}, "attnImplementation": "flash_attention_2"}
+    with pytest.raises(InvalidSpec) as caught:
+        lab.build(lab.context("job", spec(lab, model=model), undigested))
+    assert str(caught.value).startswith("spec.model.attnImplementation: flash_attention_2 needs the package flash-attn")
+
+
 def test_a_tokenizer_of_another_model(lab: Any, undigested: Any, model_folder: Any) -> None:
     file = model_folder / "tokenizer.json"
     tokenizer = json.loads(file.read_text())
@@ -143,12 +157,9 @@ def folder_of(lab: Any, adapter: Any) -> Any:
     return lab.path(adapter.adapter.claim, adapter.adapter.path)
 
 
-def test_another_shape_than_the_adapter_has(lab: Any, adapter: Any) -> None:
+def test_settings_of_another_adapter_than_there_is(lab: Any, adapter: Any) -> None:
     text = fail(lab, adapter, InvalidSpec, peft={"lora": {"r": 8}})
-    assert text.startswith("spec.peft.lora.r is 8, and the adapter of model.fromJob has 4; with fromAdapter: continue")
-    text = fail(lab, adapter, InvalidSpec, peft={"lora": {"r": 4, "targetModules": ["q_proj"]}})
-    assert text.startswith("spec.peft.lora.targetModules is ['q_proj']")
-    lab.build(lab.context("same", spec(lab, peft={"lora": {"r": 4}}), adapter))
+    assert text.startswith("spec.peft: with model.fromJob.fromAdapter: continue the earlier adapter is trained further")
 
 
 @pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
@@ -170,5 +181,5 @@ def test_an_adapter_of_another_model(lab: Any, adapter: Any) -> None:
 
 def test_an_adapter_of_another_kind(lab: Any, adapter: Any) -> None:
     file = folder_of(lab, adapter) / "adapter_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"peft_type": "IA3"}))
-    assert "is an adapter of type IA3; only LORA" in fail(lab, adapter)
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"peft_type": "VERA"}))
+    assert "is an adapter of type VERA; only LORA, IA3, PROMPT_TUNING can be used" in fail(lab, adapter)

@@ -9,6 +9,8 @@ from hub_server import HubServer
 
 from tunesmith_api.run import FrozenRun, ResolvedModel
 from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
+from tunesmith_trainer.generate.loading import load_writer
+from tunesmith_trainer.generate.options import parse
 
 CHATS = [
     {"messages": [{"role": "user", "content": f"{number}+1="}, {"role": "assistant", "content": f"benzene {number}"}]}
@@ -143,7 +145,7 @@ def loaded_as_told(lab: Any, run: FrozenRun, saved: ResolvedModel) -> Any:
     return PeftModel.from_pretrained(base, folder)
 
 
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("tied", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_adapter_trains_the_rows_of_added_tokens_and_loads_exactly(
     lab: Any, undigested: Any, model_folder: Path, *, tied: bool
 ) -> None:
@@ -161,6 +163,9 @@ def test_an_adapter_trains_the_rows_of_added_tokens_and_loads_exactly(
     assert not torch.allclose(live[..., 512:], before[..., 512:], atol=1e-2), "the new rows are trained at the output"
     reloaded = loaded_as_told(lab, context.run, saved)
     assert torch.allclose(live, reloaded.eval()(input_ids=ids).logits, atol=1e-5)
+    base, adapter = (lab.path(place.claim, place.path) for place in (saved.base, saved.adapter))
+    tried = load_writer(parse(["--model", str(base), "--adapter", str(adapter)])).model
+    assert torch.allclose(live, tried(input_ids=ids.to(tried.device)).logits.cpu(), atol=1e-5)
     further = lab.build(lab.context("further", spec(lab, {"fromJob": {"name": "job"}}), saved))
     assert torch.allclose(live, further.trainer.model.eval()(input_ids=ids).logits, atol=1e-5)
     merge = saved.model_copy(update={"from_adapter": "merge"})

@@ -47,6 +47,7 @@ def last_word(lab: Any, process: "subprocess.Popen[str]") -> dict[str, Any]:
     return message
 
 
+@pytest.mark.slow
 def test_it_leaves_the_report(lab: Any, start: Program) -> None:
     message = last_word(lab, start(["-m", "tunesmith_trainer", "prepare"]))
     assert message["reason"] == "Succeeded"

@@ -124,6 +124,16 @@ DATA = {
         ExitCode.INVALID_SPEC,
         spec={"training": {"maxLength": 65}},
     ),
+    "argument-that-trl-does-not-have": Case(
+        ("spec.training.extraArguments.lerning_rate", "of the installed TRL has no argument", "correct or remove it"),
+        ExitCode.INVALID_SPEC,
+        spec={"training": {"extraArguments": {"lerning_rate": "1"}}},
+    ),
+    "argument-of-another-type": Case(
+        ("spec.training.extraArguments.eval_delay", "can not be read", "the argument takes"),
+        ExitCode.INVALID_SPEC,
+        spec={"training": {"extraArguments": {"eval_delay": "soon"}}},
+    ),
     "module-that-the-model-lacks": Case(
         ("spec.peft.lora.targetModules[0]", "no linear module 'query'", "it has down_proj"),
         ExitCode.INVALID_SPEC,

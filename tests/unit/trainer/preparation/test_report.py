@@ -1,12 +1,14 @@
 """What a preparation tells of data and model that are fit, held against what training makes of them."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from tunesmith_api.quantity import parse_bytes
 from tunesmith_api.run import ResolvedModel
+from tunesmith_api.v1alpha1.training.optimizers import Optimizer
+from tunesmith_trainer.models.memory import ModelShape, Workload, estimate
 from tunesmith_trainer.outcome import encode
 
 ROWS = [{"prompt": f"{number} + 1 = ", "completion": f"{number + 1}"} for number in range(40)]
@@ -103,6 +105,18 @@ def test_added_tokens_make_the_model_larger(prepare: Any, peft: Any) -> None:
     plain, larger = report(prepare(peft=peft)), report(prepare(peft=peft, model=model))
     assert larger.parameters == plain.parameters + 2 * 2 * 16, "a row of 16 at the input, and one at the output, each"
     assert larger.trainable_parameters > plain.trainable_parameters
+
+
+@pytest.mark.parametrize("optim", get_args(Optimizer))
+def test_every_optimiser_has_its_memory_estimated(lab: Any, optim: str) -> None:
+    spec = {
+        "method": "sft",
+        "model": {"path": {"claim": "models"}},
+        "datasets": [{"claim": {"name": "data", "path": "rows.jsonl"}}],
+        "training": {"optim": optim},
+    }
+    shape = ModelShape(**dict.fromkeys(ModelShape.__dataclass_fields__, 1000))
+    assert estimate(shape, Workload.of(lab.context("job", spec).run)).total > 4000
 
 
 def test_the_need_of_memory_is_told_and_held_against_the_device(prepare: Any) -> None:

@@ -57,7 +57,7 @@ class CheckpointCallback(TrainerCallback):
             # Where saves follow each other faster than they are committed, none is over when a step begins.
             self._writer.wait()
             self._reporter.saved(self._writer.steps())
-            self._writer.commit(saved, state.global_step)
+            self._writer.commit(saved, state.global_step, state.best_global_step)
 
     @override
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

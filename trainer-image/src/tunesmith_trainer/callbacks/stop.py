@@ -50,6 +50,14 @@ class StopCallback(TrainerCallback):
             control.should_save = True
             control.should_evaluate = False
             control.should_training_stop = True
+            # The epoch ends after the save, and a resumed run begins the next one.
+            control.should_log |= args.logging_strategy == "epoch" and float(state.epoch or 0).is_integer()
+
+    @override
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.stopped:
+            # The Trainer ends an epoch also where it breaks off; the step is saved already.
+            control.should_log = control.should_evaluate = control.should_save = False
 
     @override
     def on_prediction_step(

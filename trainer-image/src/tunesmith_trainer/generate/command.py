@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
     options = parse(arguments)
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", FutureWarning)  # what libraries tell those who call them
     try:
         return _generate(options)
     except TrainerError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
 from tunesmith_trainer.models.folders import ADAPTER_CONFIG, MODEL_CONFIG
 from tunesmith_trainer.models.tokenizers import first_line, has_tokenizer, load_tokenizer
+from tunesmith_trainer.models.vocabulary import make_room
 from tunesmith_trainer.outputs import RECORD_FILE
 
 if TYPE_CHECKING:
@@ -96,8 +97,9 @@ def _load(base: Path, adapter: Path | None) -> Any:
             base, dtype="auto", local_files_only=True, trust_remote_code=False, use_safetensors=True
         )
         if adapter is not None:
-            from peft import PeftModel
+            from peft import PeftConfig, PeftModel
 
+            make_room(model, PeftConfig.from_pretrained(adapter, local_files_only=True))
             model = PeftModel.from_pretrained(model, adapter, local_files_only=True)
     # What a damaged folder raises is the business of three libraries.
     except Exception as error:

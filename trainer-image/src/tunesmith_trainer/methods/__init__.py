@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tunesmith_trainer.methods import dpo, pretrain, sft
 
@@ -25,6 +25,13 @@ class Method(Protocol):
             DataError: The data is missing or not what it should be.
             ModelNotFound: The model is missing or not whole.
             InvalidSpec: The spec asks for something that can not be done.
+        """
+
+    def trl_arguments(self, context: RunContext) -> dict[str, Any]:
+        """Return the arguments of TRL's config of the method, those of `training.extraArguments` among them.
+
+        Raises:
+            InvalidSpec: The installed TRL does not know one, or it is refused.
         """
 
     def open_rows(self, context: RunContext) -> Corpora:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.data.packing import make_collator
 from tunesmith_trainer.methods.plan import TrainingPlan
+from tunesmith_trainer.models.adapters.settling import settle_adapter
 from tunesmith_trainer.models.head import use_plain_head
 from tunesmith_trainer.models.separation import require_separation
 
@@ -50,12 +51,12 @@ class CausalTask:
             report: What else the run's record tells about the data.
         """
         train, evaluation = self.corpora.train, self.corpora.evaluation
-        processing, seed = self.context.run.spec.data_processing, self.context.run.spec.training.seed
+        processing, training = self.context.run.spec.data_processing, self.context.run.spec.training
         callbacks = []
         if processing.streaming:
             from tunesmith_trainer.callbacks.streaming import StreamCallback
 
-            rows, progress = self.feed.stream(train, processing, seed)
+            rows, progress = self.feed.stream(train, processing, training.order_seed)
             told: dict[str, Any] = {}
             callbacks.append(StreamCallback(progress, told))
         else:
@@ -65,6 +66,7 @@ class CausalTask:
         from tunesmith_trainer.methods.causal_trainer import CausalTrainer
 
         trainer = CausalTrainer(
+            training=training,
             model=prepared.model,
             args=self.arguments,
             train_dataset=rows,
@@ -73,6 +75,7 @@ class CausalTask:
             peft_config=prepared.adapter,
             callbacks=callbacks,
         )
+        settle_adapter(trainer.model)
         use_plain_head(trainer)
         self._share_sequences(trainer)
         return TrainingPlan(

@@ -9,10 +9,10 @@ from tunesmith_api.v1alpha1.methods import Dpo
 from tunesmith_trainer.data.corpus import open_corpora
 from tunesmith_trainer.data.encode import Encoder, encode_preferences
 from tunesmith_trainer.data.feed import Feed
-from tunesmith_trainer.methods.arguments import common_arguments, method_block
+from tunesmith_trainer.methods.arguments import config_arguments, method_block
 from tunesmith_trainer.methods.plan import TrainingPlan
+from tunesmith_trainer.models.adapters.settling import require_unchanged_base, settle_adapter
 from tunesmith_trainer.models.head import use_plain_head
-from tunesmith_trainer.models.lora import restore_dropout
 from tunesmith_trainer.models.prepare import plan_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
 
@@ -30,7 +30,7 @@ def build(context: RunContext) -> TrainingPlan:
     from tunesmith_trainer.methods.preference_trainer import PreparedDPOTrainer
 
     # Makes the processes know each other, which then fetch rows once for all.
-    arguments = DPOConfig(**common_arguments(context), **_loss(method_block(context, Dpo)))
+    arguments = DPOConfig(**trl_arguments(context))
     corpora = open_rows(context)
     source = plan_model(context, arguments)
     tokenizer = source.tokenizer((), arguments)
@@ -39,7 +39,10 @@ def build(context: RunContext) -> TrainingPlan:
     train, report = feed.table(corpora.train, "train on")
     held_out, held_out_report = feed.table(corpora.evaluation, "evaluate on") if corpora.evaluation else (None, None)
     prepared = source.load(tokenizer)
+    if prepared.adapter_config is not None:
+        require_unchanged_base(prepared.adapter_config)
     trainer = PreparedDPOTrainer(
+        training=context.run.spec.training,
         model=prepared.model,
         # TRL would load its own from the path in the config, which is not what is trained when that is a merge.
         ref_model=None if source.trains_adapter else copy.deepcopy(prepared.model).eval(),
@@ -49,8 +52,7 @@ def build(context: RunContext) -> TrainingPlan:
         processing_class=tokenizer,
         peft_config=prepared.adapter,
     )
-    if source.lora is not None:
-        restore_dropout(trainer.model, source.lora.lora_dropout)
+    settle_adapter(trainer.model)
     use_plain_head(trainer)
     return TrainingPlan(
         trainer=trainer,
@@ -60,6 +62,13 @@ def build(context: RunContext) -> TrainingPlan:
         data_report=corpora.report
         | {"train": report, "evaluation": held_out_report, "chatTemplateGiven": given_template},
     )
+
+
+def trl_arguments(context: RunContext) -> dict[str, Any]:
+    """Return the arguments of trl.DPOConfig; see `methods.Method`."""
+    from trl import DPOConfig
+
+    return config_arguments(context, DPOConfig, **_loss(method_block(context, Dpo)))
 
 
 def open_rows(context: RunContext) -> Corpora:

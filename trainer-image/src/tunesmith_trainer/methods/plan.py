@@ -37,7 +37,7 @@ class TrainingPlan:
     @property
     def base_model(self) -> VolumePath | HubModel | None:
         """The model that a trained adapter belongs to, None for a whole model."""
-        return self.output.base_model
+        return None if self.output.base is None else self.output.base.place
 
     @property
     def chat(self) -> bool:

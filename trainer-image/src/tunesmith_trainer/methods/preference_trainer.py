@@ -1,4 +1,4 @@
-"""trl.DPOTrainer on rows that are token ids already."""
+"""trl.DPOTrainer on rows that are token ids already, with the spec's optimiser."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from trl import DPOTrainer
 from typing_extensions import override
 
+from tunesmith_trainer.optimizers.trainer import SpecTrainer
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-class PreparedDPOTrainer(DPOTrainer):
+class PreparedDPOTrainer(SpecTrainer, DPOTrainer):
     """A DPOTrainer that leaves its rows as they are; TRL 1.16 can be told so by overriding alone."""
 
     @override

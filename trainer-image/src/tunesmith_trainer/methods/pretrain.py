@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.methods import Pretrain
 from tunesmith_trainer.data.corpus import open_corpora
 from tunesmith_trainer.data.encode import Encoder, encode_texts
 from tunesmith_trainer.data.feed import Feed
-from tunesmith_trainer.methods.arguments import common_arguments, method_block
+from tunesmith_trainer.methods.arguments import config_arguments, method_block
 from tunesmith_trainer.methods.causal import CausalTask
 from tunesmith_trainer.models.prepare import plan_model
 
@@ -26,11 +26,7 @@ def build(context: RunContext) -> TrainingPlan:
 
     options = method_block(context, Pretrain)
     # Makes the processes know each other, which then fetch rows once for all.
-    arguments = SFTConfig(
-        **common_arguments(context),
-        dataset_kwargs={"skip_prepare_dataset": True},
-        pad_to_multiple_of=options.pad_to_multiple_of,
-    )
+    arguments = SFTConfig(**trl_arguments(context))
     corpora = open_rows(context)
     source = plan_model(context, arguments)
     tokenizer = source.tokenizer((row["text"] for row in corpora.train), arguments)
@@ -44,6 +40,15 @@ def build(context: RunContext) -> TrainingPlan:
         make_feed(context, tokenizer),
         "spec.pretrain.packingStrategy" if apart else None,
     ).plan()
+
+
+def trl_arguments(context: RunContext) -> dict[str, Any]:
+    """Return the arguments of trl.SFTConfig; see `methods.Method`."""
+    from trl import SFTConfig
+
+    padding = method_block(context, Pretrain).pad_to_multiple_of
+    own = {"dataset_kwargs": {"skip_prepare_dataset": True}, "pad_to_multiple_of": padding}
+    return config_arguments(context, SFTConfig, **own)
 
 
 def open_rows(context: RunContext) -> Corpora:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.methods import Sft
 from tunesmith_trainer.data.corpus import open_corpora
@@ -10,7 +10,7 @@ from tunesmith_trainer.data.encode import Encoder, LossMask, encode_sequences
 from tunesmith_trainer.data.feed import Feed
 from tunesmith_trainer.data.spoken import spoken_template
 from tunesmith_trainer.errors import InvalidSpec
-from tunesmith_trainer.methods.arguments import common_arguments, method_block
+from tunesmith_trainer.methods.arguments import config_arguments, method_block
 from tunesmith_trainer.methods.causal import CausalTask
 from tunesmith_trainer.models.prepare import plan_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
@@ -31,11 +31,7 @@ def build(context: RunContext) -> TrainingPlan:
 
     options = method_block(context, Sft)
     # Makes the processes know each other, which then fetch rows once for all.
-    arguments = SFTConfig(
-        **common_arguments(context),
-        dataset_kwargs={"skip_prepare_dataset": True},
-        pad_to_multiple_of=options.pad_to_multiple_of,
-    )
+    arguments = SFTConfig(**trl_arguments(context))
     corpora = open_rows(context)
     source = plan_model(context, arguments)
     tokenizer = source.tokenizer((), arguments)
@@ -43,6 +39,15 @@ def build(context: RunContext) -> TrainingPlan:
     feed = make_feed(context, tokenizer)
     task = CausalTask(context, arguments, source, tokenizer, corpora, feed, _shared_by(options))
     return task.plan(chatTemplateGiven=given_template)
+
+
+def trl_arguments(context: RunContext) -> dict[str, Any]:
+    """Return the arguments of trl.SFTConfig; see `methods.Method`."""
+    from trl import SFTConfig
+
+    padding = method_block(context, Sft).pad_to_multiple_of
+    own = {"dataset_kwargs": {"skip_prepare_dataset": True}, "pad_to_multiple_of": padding}
+    return config_arguments(context, SFTConfig, **own)
 
 
 def open_rows(context: RunContext) -> Corpora:

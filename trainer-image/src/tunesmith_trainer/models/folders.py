@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MODEL_CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+GENERATION_CONFIG = "generation_config.json"
 _MODEL_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 

@@ -49,13 +49,15 @@ class Pin(ApiModel):
 _PINS = TypeAdapter(tuple[Pin, ...])
 
 
-def pins(context: RunContext) -> tuple[Pin, ...]:
-    """Return what the run uses of the Hub, as its first attempt wrote it down."""
-    path = context.run_directory / _PINS_FILE
+def pins(run_directory: Path) -> tuple[Pin, ...]:
+    """Return what a run uses of the Hub, as its first attempt wrote it down in the run's folder."""
+    path = run_directory / _PINS_FILE
     return _PINS.validate_json(path.read_bytes()) if path.is_file() else ()
 
 
-def hub_folder(context: RunContext, model: HubModel, role: str, *, weights: bool = True) -> Folder:
+def hub_folder(
+    context: RunContext, model: HubModel, role: str, *, weights: bool = True, outlined: bool = False
+) -> Folder:
     """Return the files of a Hub model, fetched unless they are in the cache; the same commit on all ranks.
 
     Args:
@@ -63,6 +65,7 @@ def hub_folder(context: RunContext, model: HubModel, role: str, *, weights: bool
         model: Repository and revision.
         role: What it is to the job, for messages.
         weights: Whether a model is wanted, with its weights, or its tokenizer alone.
+        outlined: Whether the weights stay on the Hub all the same: they are only known to be there.
 
     Raises:
         ModelNotFound: There is no such repository or revision, or no model in it that can be loaded.
@@ -75,14 +78,16 @@ def hub_folder(context: RunContext, model: HubModel, role: str, *, weights: bool
     if pin is None:
         raise ValueError("rank 0 pins a model or fails")
     # One after the other: where all nodes share a cache, the second round finds everything there.
-    together((lambda: _fetch(pin, repository)) if context.rank == 0 else None)
-    together((lambda: _fetch(pin, repository)) if context.rank > 0 and context.local_rank == 0 else None)
+    files = tuple(name for name in pin.files if not (outlined and _WEIGHTS.fullmatch(name)))
+    fetched = pin.model_copy(update={"files": files})
+    together((lambda: _fetch(fetched, repository)) if context.rank == 0 else None)
+    together((lambda: _fetch(fetched, repository)) if context.rank > 0 and context.local_rank == 0 else None)
     return Folder(HubModel(name=pin.name, revision=pin.commit), _snapshot(pin), role)
 
 
 def _pinned(context: RunContext, repository: Repository) -> Pin:
     """Return the run's pin of a repository; the first attempt makes it, the later ones ask no more."""
-    known, model = pins(context), repository.model
+    known, model = pins(context.run_directory), repository.model
     for pin in known:
         if (pin.name, pin.revision, pin.weights) == (model.name, model.revision, repository.weights):
             return pin

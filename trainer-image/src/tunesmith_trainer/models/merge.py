@@ -1,4 +1,4 @@
-"""`fromAdapter: merge`: an adapter merged into its base, written once as a model of its own below the run's folder.
+"""Models with an adapter merged into their weights: as a base to train on, or as a result beside the adapter.
 
 Never in memory alone: an adapter trained on such a merge would name a base that it was not trained on.
 """
@@ -8,12 +8,10 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from tunesmith_api.v1alpha1.status import VolumePath
 from tunesmith_trainer.manifests import read_manifest, seal
-from tunesmith_trainer.models.folders import Folder
-from tunesmith_trainer.models.lora import continue_adapter, read_config
+from tunesmith_trainer.models.adapters.saved import merge_adapter
+from tunesmith_trainer.models.folders import GENERATION_CONFIG, Folder
 from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
-from tunesmith_trainer.models.vocabulary import make_room
 from tunesmith_trainer.models.weights import load_weights, torch_dtype
 
 if TYPE_CHECKING:
@@ -21,13 +19,12 @@ if TYPE_CHECKING:
 
     from transformers import TrainingArguments
 
+    from tunesmith_api.v1alpha1.model import ModelSource
     from tunesmith_trainer.context import RunContext
-
-_FOLDER = "base"
 
 
 def merged_base(context: RunContext, arguments: TrainingArguments, base: Folder, adapter: Folder) -> Folder:
-    """Return the folder of the merged model; rank 0 writes it unless an earlier attempt has.
+    """Return the folder of the merged model to train on; rank 0 writes it unless an earlier attempt has.
 
     Args:
         context: The run.
@@ -35,26 +32,34 @@ def merged_base(context: RunContext, arguments: TrainingArguments, base: Folder,
         base: The base model.
         adapter: The adapter to merge into it.
     """
-    folder = context.run_directory / _FOLDER
+    volume = context.run.merged_base
+    folder = context.claim_path(volume.claim, volume.path)
     with arguments.main_process_first(local=False):
         if context.rank == 0 and read_manifest(folder) is None:
-            _merge(context, base, adapter, folder)
-    volume = VolumePath(claim=context.run.output.claim, path=f"{context.run.directory}/{_FOLDER}")
+            temporary = folder.with_name(f"{folder.name}.tmp-{context.attempt}")
+            shutil.rmtree(temporary, ignore_errors=True)
+            write_merged(base, adapter, context.run.spec.model, temporary)
+            seal(temporary, "model", 0, context)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.replace(folder)
     return Folder(volume, folder, "the merged base model")
 
 
-def _merge(context: RunContext, base: Folder, adapter: Folder, folder: Path) -> None:
-    spec = context.run.spec
+def write_merged(base: Folder, adapter: Folder, source: ModelSource, directory: Path) -> None:
+    """Write a model with an adapter merged into it, its tokenizer and generation config.
+
+    Args:
+        base: The base model; it is read anew, as it was before any training.
+        adapter: The adapter.
+        source: The spec's block about the model, which has the precision to write the weights in.
+        directory: The folder to write into.
+    """
+    from transformers import GenerationConfig
+
     # Merged in float32, so that the sum is rounded once.
-    weights = load_weights(base, "float32", spec.model)
-    make_room(weights, read_config(adapter))
-    model = continue_adapter(weights, adapter, None).merge_and_unload(safe_merge=True)
-    source = adapter if has_tokenizer(adapter.path) else base
-    tokenizer = load_tokenizer(source.path, source.name, trusted=spec.model.trust_remote_code)
-    temporary = folder.with_name(f"{folder.name}.tmp-{context.attempt}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.to(torch_dtype(spec.model.dtype)).save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    seal(temporary, "model", 0, context)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.replace(folder)
+    model = merge_adapter(load_weights(base, "float32", source), adapter)
+    if (adapter.path / GENERATION_CONFIG).is_file():
+        model.generation_config = GenerationConfig.from_pretrained(adapter.path)
+    model.to(torch_dtype(source.dtype)).save_pretrained(directory)
+    folder = adapter if has_tokenizer(adapter.path) else base
+    load_tokenizer(folder.path, folder.name, trusted=source.trust_remote_code).save_pretrained(directory)

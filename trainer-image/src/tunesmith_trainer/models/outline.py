@@ -6,12 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tunesmith_api.v1alpha1.peft import Lora
+from tunesmith_api.v1alpha1.peft import Lora, Peft
+from tunesmith_api.v1alpha1.status import HubModel
 from tunesmith_trainer.errors import ModelNotFound
+from tunesmith_trainer.models import adapters
 from tunesmith_trainer.models.architectures.choice import new_config
 from tunesmith_trainer.models.architectures.registration import register
 from tunesmith_trainer.models.causal import require_causal
-from tunesmith_trainer.models.lora import lora_config, read_config
 from tunesmith_trainer.models.memory import ModelShape, meta_model
 from tunesmith_trainer.models.tokenizers import first_line
 
@@ -54,12 +55,10 @@ def outline(plan: ModelPlan, tokenizer: PreTrainedTokenizerBase) -> Outline:
     model = _without_weights(plan, tokenizer)
     with torch.device("meta"):
         added = plan.fit(model, tokenizer)
-    continues = plan.adapter is not None and plan.context.run.model.from_adapter == "continue"
-    config = read_config(plan.adapter) if plan.adapter and continues else plan.new_adapter(model, added)
-    if config is not None:
-        config.inference_mode = False  # that of a saved adapter says otherwise
-    may_adapt = config is None and plan.base is not None and plan.context.run.spec.method != "pretrain"
-    adapted = ModelShape.of(model, lora_config(Lora(), model)) if may_adapt else None
+    config = plan.adapter_config(model, added)
+    adapted = None
+    if config is None and plan.base is not None and plan.context.run.spec.method != "pretrain":
+        adapted = ModelShape.of(model, adapters.new_config(Peft(lora=Lora()), model, plan.base))
     return Outline(ModelShape.of(model, config), adapted)
 
 
@@ -74,7 +73,8 @@ def _without_weights(plan: ModelPlan, tokenizer: PreTrainedTokenizerBase) -> Pre
     trusted = spec.trust_remote_code
     register()
     require_causal(plan.base, trusted=trusted)
-    _require_readable(plan.base)
+    if not isinstance(plan.base.place, HubModel):  # what is fetched is checked when it is fetched
+        _require_readable(plan.base)
     try:
         config = AutoConfig.from_pretrained(plan.base.path, local_files_only=True, trust_remote_code=trusted)
         return meta_model(config, trusted=trusted)

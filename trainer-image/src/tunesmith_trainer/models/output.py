@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from tunesmith_api.v1alpha1.status import HubModel
-from tunesmith_trainer.models.folders import MODEL_CONFIG
-from tunesmith_trainer.models.lora import ADAPTER
+from tunesmith_trainer.models.adapters.saved import ADAPTER
+from tunesmith_trainer.models.folders import MODEL_CONFIG, Folder
+from tunesmith_trainer.models.merge import write_merged
 from tunesmith_trainer.models.weights import torch_dtype
 
 if TYPE_CHECKING:
@@ -17,7 +19,11 @@ if TYPE_CHECKING:
     import torch
     from transformers import Trainer
 
+    from tunesmith_api.v1alpha1.model import ModelSource
     from tunesmith_api.v1alpha1.status import VolumePath
+    from tunesmith_trainer.models.adapters.conversion import InitialAdapter
+
+MERGED = "merged"
 
 
 @dataclass(frozen=True)
@@ -25,14 +31,16 @@ class OutputWriter:
     """Writes what was trained.
 
     Attributes:
-        dtype: Precision that a whole model is written in.
-        base_model: The model that the adapter belongs to, None when a whole model is trained.
-        base_path: That model's folder as pods of the job see it, or its Hub id; the adapter's config names it.
+        source: The spec's block about the model, which has the precision that a whole model is written in.
+        base: The model that the adapter belongs to, None when a whole model is trained.
+        initial: The adapter as it began, when it began as a part of the base model's weights.
+        merged_at: Place of the output, when the model with the adapter merged into it is written there too.
     """
 
-    dtype: str
-    base_model: VolumePath | HubModel | None = None
-    base_path: str | None = None
+    source: ModelSource
+    base: Folder | None = None
+    initial: InitialAdapter | None = None
+    merged_at: VolumePath | None = None
 
     def save(self, trainer: Trainer, directory: Path) -> Literal["model", "adapter"]:
         """Write model or adapter, tokenizer, chat template and generation config; only rank 0 does.
@@ -41,28 +49,35 @@ class OutputWriter:
             trainer: The trainer after its last step.
             directory: The folder to write into; it may exist.
         """
-        adapter = self.base_path is not None
         if trainer.args.should_save:
             directory.mkdir(parents=True, exist_ok=True)
             model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-            save = self._save_adapter if adapter else self._save_model
-            save(model, directory)
+            if self.base is None:
+                self._save_model(model, directory)
+            else:
+                self._save_adapter(model, directory, self.base)
             trainer.processing_class.save_pretrained(directory)
-        return "adapter" if adapter else "model"
+            if self.base is not None and self.merged_at is not None:
+                adapter = Folder(self.merged_at, directory, "the trained adapter")
+                write_merged(self.base, adapter, self.source, directory / MERGED)
+        return "model" if self.base is None else "adapter"
 
-    def _save_adapter(self, model: Any, directory: Path) -> None:
+    def _save_adapter(self, model: Any, directory: Path, base: Folder) -> None:
         config = model.peft_config[ADAPTER]
-        config.base_model_name_or_path = self.base_path
-        config.revision = self.base_model.revision if isinstance(self.base_model, HubModel) else None
+        config.base_model_name_or_path = base.reference
+        config.revision = base.place.revision if isinstance(base.place, HubModel) else None
+        if getattr(config, "tokenizer_name_or_path", None) is not None:
+            config.tokenizer_name_or_path = base.reference
         # Only what is trained: TRL's frozen copy `ref` stays out, and no token was added that embeddings would be for.
-        model.save_pretrained(directory, selected_adapters=[ADAPTER], save_embedding_layers=False)
+        save = model.save_pretrained if self.initial is None else partial(self.initial.save_difference, model)
+        save(directory, selected_adapters=[ADAPTER], save_embedding_layers=False)
         model.generation_config.save_pretrained(directory)
 
     def _save_model(self, model: Any, directory: Path) -> None:
-        model.save_pretrained(directory, state_dict=_converted(model.state_dict(), torch_dtype(self.dtype)))
+        model.save_pretrained(directory, state_dict=_converted(model.state_dict(), torch_dtype(self.source.dtype)))
         # It writes down the precision that the weights are trained in, which is not the one they are written in.
         path = directory / MODEL_CONFIG
-        config = json.loads(path.read_text(encoding="utf-8")) | {"dtype": self.dtype}
+        config = json.loads(path.read_text(encoding="utf-8")) | {"dtype": self.source.dtype}
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

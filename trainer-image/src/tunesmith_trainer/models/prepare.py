@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 from tunesmith_api.resolve import DEFAULT_REVISION
 from tunesmith_api.v1alpha1.status import HubModel, VolumePath
 from tunesmith_trainer.collectives import from_first
-from tunesmith_trainer.errors import ModelNotFound
+from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
+from tunesmith_trainer.manifests import damage, read_manifest
+from tunesmith_trainer.models.adapters import new_config
+from tunesmith_trainer.models.adapters.conversion import InitialAdapter, mutates_base
+from tunesmith_trainer.models.adapters.prompt_tuning import require_positions
+from tunesmith_trainer.models.adapters.saved import ADAPTER, continue_adapter, read_config
 from tunesmith_trainer.models.chat_template import set_chat_template
 from tunesmith_trainer.models.folders import Folder
-from tunesmith_trainer.models.hub import hub_folder
-from tunesmith_trainer.models.lora import continue_adapter, lora_config, read_config
+from tunesmith_trainer.models.hub import hub_folder, pins
 from tunesmith_trainer.models.merge import merged_base
 from tunesmith_trainer.models.output import OutputWriter
+from tunesmith_trainer.models.quantized import require_lora
 from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
 from tunesmith_trainer.models.trained_tokenizer import run_tokenizer
 from tunesmith_trainer.models.vocabulary import add_tokens, added_ids, grow, make_room, train_rows
@@ -23,10 +28,9 @@ from tunesmith_trainer.models.weights import fit_tokenizer, load_weights, new_we
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from peft import LoraConfig, PeftModel
+    from peft import PeftConfig, PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
-    from tunesmith_api.v1alpha1.peft import Lora
     from tunesmith_trainer.context import RunContext
 
 
@@ -35,14 +39,19 @@ class PreparedModel:
     """A model, ready to be handed to a trainer.
 
     Attributes:
-        model: The model; with its adapter, when an earlier job's is trained further.
+        model: The model; with its adapter, when that is an earlier job's or has changed the model's weights.
         adapter: The config of a new adapter, which the trainer puts on the model.
         output: What writes the result.
     """
 
     model: PreTrainedModel | PeftModel
-    adapter: LoraConfig | None
+    adapter: PeftConfig | None
     output: OutputWriter
+
+    @property
+    def adapter_config(self) -> PeftConfig | None:
+        """The config of the adapter, new or not; None for full weights."""
+        return getattr(self.model, "peft_config", {}).get(ADAPTER, self.adapter)
 
 
 @dataclass(frozen=True)
@@ -60,15 +69,9 @@ class ModelPlan:
     adapter: Folder | None
 
     @property
-    def lora(self) -> Lora | None:
-        """The adapter that the spec asks for."""
-        peft = self.context.run.spec.peft
-        return None if peft is None else peft.lora
-
-    @property
     def trains_adapter(self) -> bool:
         """Whether an adapter is trained, not the whole model."""
-        return self.lora is not None or self.adapter is not None
+        return self.context.run.spec.peft is not None or self.adapter is not None
 
     @property
     def weights_dtype(self) -> str:
@@ -117,12 +120,13 @@ class ModelPlan:
         """
         model = self._weights(tokenizer)
         added = self.fit(model, tokenizer)
-        adapter: LoraConfig | None = None
+        config = self.adapter_config(model, added)
         if self.adapter is not None:
-            model = continue_adapter(model, self.adapter, self.lora)
-        else:
-            adapter = self.new_adapter(model, added)
-        return PreparedModel(model, adapter, self._output())
+            return PreparedModel(continue_adapter(model, self.adapter), None, self._output())
+        if config is None or not mutates_base(config):
+            return PreparedModel(model, config, self._output())
+        peft_model, initial = InitialAdapter.split_from(model, config)
+        return PreparedModel(peft_model, None, self._output(initial))
 
     def fit(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         """Make model and tokenizer fit each other, and return the ids of the tokens that the spec adds.
@@ -140,27 +144,38 @@ class ModelPlan:
         fit_tokenizer(model, tokenizer, spec.training.max_length, where)
         return added
 
-    def new_adapter(self, model: PreTrainedModel, added: list[int]) -> LoraConfig | None:
-        """Return the config of the adapter that the spec asks for, None when the whole model is trained.
+    def adapter_config(self, model: PreTrainedModel, added: list[int]) -> PeftConfig | None:
+        """Return the config of the adapter to train, new or an earlier job's; None when the whole model is trained.
 
         Args:
             model: The model that gets it.
-            added: Ids of tokens whose embeddings are trained with it.
+            added: Ids of tokens whose embeddings are trained with a new one.
 
         Raises:
-            InvalidSpec: A target module does not exist in the model, or is its output head.
+            ModelNotFound: That of an earlier job can not be read.
+            InvalidSpec: The model has not what the spec names, or not the room for it.
         """
-        if self.lora is None:
+        run = self.context.run
+        continues = self.adapter is not None and run.model.from_adapter != "merge"
+        config = read_config(self.adapter) if self.adapter and continues else self._new_adapter(model, added)
+        require_lora(run.spec.model.quantization, config)
+        if config is not None:
+            require_positions(config, model, run.spec.training.max_length)
+        return config
+
+    def _new_adapter(self, model: PreTrainedModel, added: list[int]) -> PeftConfig | None:
+        peft = self.context.run.spec.peft
+        if peft is None or self.base is None:
             return None
-        adapter = lora_config(self.lora, model)
+        config = new_config(peft, model, self.base)
         if added:
-            train_rows(adapter, model, added)
-        return adapter
+            train_rows(config, model, added)
+        return config
 
     def _weights(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
         spec = self.context.run.spec
         if self.base is not None:
-            return load_weights(self.base, self.weights_dtype, spec.model)
+            return load_weights(self.base, self.weights_dtype, spec.model, quantises=True)
         if spec.model.architecture is None:
             raise ValueError("a frozen run names neither a base model nor an architecture")
         require_attention(spec.model)
@@ -168,11 +183,14 @@ class ModelPlan:
             spec.model.architecture, tokenizer, spec.training.seed, attention=spec.model.attn_implementation
         )
 
-    def _output(self) -> OutputWriter:
-        dtype = self.context.run.spec.model.dtype
-        if not self.trains_adapter or self.base is None:
-            return OutputWriter(dtype)
-        return OutputWriter(dtype, self.base.place, self.base.reference)
+    def _output(self, initial: InitialAdapter | None = None) -> OutputWriter:
+        run = self.context.run
+        if not self.trains_adapter:
+            return OutputWriter(run.spec.model)
+        place = VolumePath(claim=run.output.claim, path=run.output_directory)
+        return OutputWriter(
+            run.spec.model, self.base, initial, merged_at=place if run.spec.output.merge_adapter else None
+        )
 
 
 def plan_model(context: RunContext, arguments: TrainingArguments) -> ModelPlan:
@@ -186,15 +204,27 @@ def plan_model(context: RunContext, arguments: TrainingArguments) -> ModelPlan:
         ModelNotFound: A model is missing, or an earlier job's output is not what it was.
         GatedModel: The Hub does not let the job have the model.
         HubUnreachable: The Hub does not answer.
+        InvalidSpec: The spec asks for another adapter than the one to train further.
     """
     plan = find_model(context)
-    if plan.base is not None and plan.adapter is not None and context.run.model.from_adapter == "merge":
+    if plan.base is None or plan.adapter is None:
+        return plan
+    if context.run.model.from_adapter == "merge":
         return ModelPlan(context, merged_base(context, arguments, plan.base, plan.adapter), None)
+    if context.run.spec.peft is not None:
+        raise InvalidSpec(
+            "spec.peft: with model.fromJob.fromAdapter: continue the earlier adapter is trained further as it is;"
+            " remove peft, or use fromAdapter: merge for a new adapter"
+        )
     return plan
 
 
-def find_model(context: RunContext) -> ModelPlan:
+def find_model(context: RunContext, *, outlined: bool = False) -> ModelPlan:
     """Return where the model comes from; an adapter that is to be merged lies beside its base still.
+
+    Args:
+        context: The run.
+        outlined: Whether weights that lie on the Hub stay there.
 
     Raises:
         ModelNotFound: A folder is missing, or an earlier job's output is not what it was.
@@ -202,17 +232,32 @@ def find_model(context: RunContext) -> ModelPlan:
     resolved = context.run.model
     if resolved.base is None:
         return ModelPlan(context, None, None)
-    base = _find_base(context, resolved.base)
-    base.require_model()
+    base = _find_base(context, resolved.base, outlined=outlined)
+    if not (outlined and isinstance(resolved.base, HubModel)):
+        base.require_model()
     adapter = None if resolved.adapter is None else Folder.find(resolved.adapter, context, "the adapter")
     if resolved.digest is not None:
         _require_unchanged(context, adapter or base, resolved.digest)
+    if resolved.checkpoint is not None:
+        _require_whole(context, adapter or base)
     return ModelPlan(context, base, adapter)
 
 
-def _find_base(context: RunContext, place: VolumePath | HubModel) -> Folder:
+def _find_base(context: RunContext, place: VolumePath | HubModel, *, outlined: bool) -> Folder:
     role = "the base model"
-    return hub_folder(context, place, role) if isinstance(place, HubModel) else Folder.find(place, context, role)
+    if isinstance(place, VolumePath):
+        return Folder.find(place, context, role)
+    return hub_folder(context, _as_pinned(context, place), role, outlined=outlined)
+
+
+def _as_pinned(context: RunContext, model: HubModel) -> HubModel:
+    """Return a Hub model at the commit that the job trained on whose checkpoint is gone on with."""
+    checkpoint = context.run.model.checkpoint
+    if checkpoint is None:
+        return model
+    run_directory = context.claim_path(checkpoint.claim, checkpoint.path).parents[1]
+    commits = [pin.commit for pin in pins(run_directory) if pin.weights and pin.name == model.name]
+    return model.model_copy(update={"revision": commits[0]}) if commits else model
 
 
 def _require_unchanged(context: RunContext, folder: Folder, digest: str) -> None:
@@ -220,3 +265,12 @@ def _require_unchanged(context: RunContext, folder: Folder, digest: str) -> None
     change = from_first(folder.change_since(digest) if context.rank == 0 else None)
     if change:
         raise ModelNotFound(f"{folder.name} was changed after that job was Complete: {change}; run that job again")
+
+
+def _require_whole(context: RunContext, checkpoint: Folder) -> None:
+    """Refuse another job's checkpoint that is not what it was; rank 0 reads it, and all end alike."""
+    manifest = read_manifest(checkpoint.path) if context.rank == 0 else None
+    wrong = "its manifest is gone" if manifest is None else damage(checkpoint.path, manifest)
+    wrong = from_first(wrong)
+    if wrong:
+        raise ModelNotFound(f"{checkpoint.name} is no whole checkpoint: {wrong}; choose another step of that job")

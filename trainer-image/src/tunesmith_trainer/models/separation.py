@@ -26,6 +26,8 @@ def require_separation(trainer: Trainer, field: str) -> None:
     """
     import torch
 
+    if getattr(getattr(trainer.model, "active_peft_config", None), "is_prompt_learning", False):
+        raise InvalidSpec(f"{field}: learnt embeddings stand before a sequence's first row alone; remove it")
     training = trainer.model.training
     trainer.model.eval()
     with torch.no_grad():

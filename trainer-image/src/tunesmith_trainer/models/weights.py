@@ -9,6 +9,7 @@ from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
 from tunesmith_trainer.models.architectures.choice import new_config
 from tunesmith_trainer.models.architectures.registration import register
 from tunesmith_trainer.models.causal import require_causal
+from tunesmith_trainer.models.quantized import bits_and_bytes
 from tunesmith_trainer.models.tokenizers import first_line, stop_token_ids
 
 if TYPE_CHECKING:
@@ -30,13 +31,14 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def load_weights(folder: Folder, dtype: str, source: ModelSource) -> PreTrainedModel:
+def load_weights(folder: Folder, dtype: str, source: ModelSource, *, quantises: bool = False) -> PreTrainedModel:
     """Return the causal language model of a folder.
 
     Args:
         folder: A model folder as `save_pretrained` writes it.
         dtype: Precision to hold the weights in.
         source: The spec's block about the model; it says whether code from the folder is run.
+        quantises: Whether linear layers are held as the block's quantization says.
 
     Raises:
         ModelNotFound: It is not whole.
@@ -57,6 +59,7 @@ def load_weights(folder: Folder, dtype: str, source: ModelSource) -> PreTrainedM
             trust_remote_code=source.trust_remote_code,
             use_safetensors=True,
             output_loading_info=True,
+            quantization_config=bits_and_bytes(source.quantization) if quantises and source.quantization else None,
         )
     # What a damaged folder raises is the business of three libraries; a fault of ours would show with any model.
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What a preparation looks at, cheapest first: output path, model, then every row of the data."""
+"""What a preparation looks at, cheapest first: output path, arguments, model, then every row of the data."""
 
 from __future__ import annotations
 
@@ -57,9 +57,11 @@ def check(context: RunContext) -> PreparationReport:
     fence = Fence(context, "preparations")
     fence.take()
     outputs.refuse_conflict(context)
-    model, alone = find_model(context), Alone()
-    known = _outlined(context, model, model.tokenizer((), alone)) if model.base is not None else None
     method = METHODS[context.run.spec.method]
+    method.trl_arguments(context)
+    # Weights of the Hub are fetched where the trainer finds them again: into a cache that outlives this pod.
+    model, alone = find_model(context, outlined=context.run.spec.model.cache is None), Alone()
+    known = _outlined(context, model, model.tokenizer((), alone)) if model.base is not None else None
     corpora = method.open_rows(context)
     # Only a new architecture looks at the texts, and it is trained on plain text alone.
     tokenizer = model.tokenizer((row["text"] for row in corpora.train), alone)

@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 560, 230
 LEFT, RIGHT, TOP, BOTTOM = 52, 18, 10, 26
 _MOST_POINTS = 400
 _SMOOTHED_FROM = 60  # points: a shorter curve shows what it is by itself
-_WINDOWS = 40  # of a curve lie side by side; each point of the smoothed one is the mean of two
+_WINDOWS = 25  # of a curve lie side by side; each point of the smoothed one is the mean of two
 _TICKS = 5
 _EXACT = "learning_rate"  # is set, not measured: there is no noise in it
 

@@ -19,9 +19,11 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "output"  # {place}
-base = AutoModelForCausalLM.from_pretrained("base")  # {base}
-model = PeftModel.from_pretrained(base, folder)
 tokenizer = AutoTokenizer.from_pretrained(folder)
+base = AutoModelForCausalLM.from_pretrained("base")  # {base}
+if len(tokenizer) > base.get_input_embeddings().num_embeddings:
+    base.resize_token_embeddings(len(tokenizer))
+model = PeftModel.from_pretrained(base, folder)
 """
 
 

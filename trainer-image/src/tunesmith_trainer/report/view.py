@@ -148,7 +148,7 @@ def sources(facts: Facts) -> list[Group]:
                 ("columns", ", ".join(source["columns"])),
                 ("unused columns", ", ".join(source["unusedColumns"]) or "none"),
                 *_flat({words(key): value for key, value in _drawn(facts, source["field"]).items()}),
-                *_flat({words(key): value for key, value in source.items() if key not in _UNSHOWN_SOURCE}),
+                *_flat({words(key): value for key, value in source.items() if value and key not in _UNSHOWN_SOURCE}),
             ],
         )
         for source in facts.record["data"]["sources"]

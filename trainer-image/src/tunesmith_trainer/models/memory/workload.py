@@ -67,6 +67,8 @@ class Workload:
             sequences=_SEQUENCES.get(spec.method, 1),
             reference=reference,
             processes=run.world_size,
+            optimizer=training.optim,
+            quantized_bits=None if spec.model.quantization is None else spec.model.quantization.bits,
         )
 
     @property

@@ -1,0 +1,105 @@
+"""What of `spec.training` depends on the rest of the spec: its method, its processes, the accelerator's device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tunesmith_api.base import Rule
+from tunesmith_api.v1alpha1.training.optimizers import BITSANDBYTES_OPTIMIZERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tunesmith_api.v1alpha1.training.block import Training
+
+_PROCESSES = "((has(self.numNodes) ? self.numNodes : 1) * (has(self.numProcPerNode) ? self.numProcPerNode : 1))"
+_BETWEEN_PROCESSES = (
+    "averageTokensAcrossDevices",
+    "ddpBucketCapMb",
+    "ddpFindUnusedParameters",
+    "ddpBroadcastBuffers",
+    "ddpTimeout",
+)
+_IGNORED_BY_PREFERENCES = {
+    "labelSmoothingFactor": "the loss of preferences has no targets to smooth: use dpo.labelSmoothing",
+    "neftuneNoiseAlpha": "noise on the embeddings would disturb the reference model too: remove it",
+    "averageTokensAcrossDevices": "the loss of preferences is a mean over pairs, not over tokens: remove it",
+}
+
+
+def _absent(field: str) -> str:
+    return f"!has(self.training) || !has(self.training.{field})"
+
+
+def _is_not(field: str, value: str) -> str:
+    return f"{_absent(field)} || self.training.{field} != '{value}'"
+
+
+PROCESS_RULES = (
+    *(
+        Rule(
+            f"{_absent(field)} || {_PROCESSES} > 1",
+            f"{field} is about what processes exchange: remove it, or train in several (numNodes, numProcPerNode)",
+            f".training.{field}",
+        )
+        for field in _BETWEEN_PROCESSES
+    ),
+    Rule(
+        f"{_absent('logOnEachNode')} || (has(self.numNodes) && self.numNodes > 1)",
+        "logOnEachNode is about several nodes: remove it, or set numNodes above 1",
+        ".training.logOnEachNode",
+    ),
+)
+"""Of both kinds' specs: what has no effect in one process alone."""
+
+LANGUAGE_RULES = (
+    Rule(
+        f"self.method != 'pretrain' || {_is_not('trainSamplingStrategy', 'group_by_length')}"
+        " || (has(self.pretrain) && has(self.pretrain.packing) && !self.pretrain.packing)",
+        "packed windows are all of one length: remove trainSamplingStrategy, or set pretrain.packing: false",
+        ".training.trainSamplingStrategy",
+    ),
+    Rule(
+        f"{_is_not('trainSamplingStrategy', 'group_by_length')}"
+        " || !has(self.sft) || !has(self.sft.packing) || !self.sft.packing",
+        "packed rows are nearly of one length: remove trainSamplingStrategy or sft.packing",
+        ".training.trainSamplingStrategy",
+    ),
+    Rule(
+        f"{_absent('trainSamplingStrategy')}"
+        " || !has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming",
+        "a stream is shuffled by dataProcessing.shuffleBufferSize: remove trainSamplingStrategy or streaming",
+        ".training.trainSamplingStrategy",
+    ),
+)
+"""Of FineTuneJob's spec."""
+
+PREFERENCE_RULES = (
+    *(
+        Rule(_absent(field), f"{field} has no place here: {reason}", f".training.{field}")
+        for field, reason in _IGNORED_BY_PREFERENCES.items()
+    ),
+    Rule(
+        _is_not("trainSamplingStrategy", "group_by_length"),
+        "group_by_length is for sft and pretrain: a pair has no one length; use random or sequential",
+        ".training.trainSamplingStrategy",
+    ),
+    Rule(
+        _is_not("optim", "sophia"),
+        "sophia estimates curvature from a model's own next tokens, for sft and pretrain: choose another optim",
+        ".training.optim",
+    ),
+)
+"""Of AlignmentJob's spec: what its methods would ignore."""
+
+
+def cuda_only(training: Training) -> Iterator[tuple[str, str]]:
+    """Yield each setting that needs an NVIDIA GPU: its field below `spec.training` and what to do without one."""
+    if training.optim in BITSANDBYTES_OPTIMIZERS:
+        yield "optim", f"{training.optim} runs on NVIDIA GPUs alone; use adamw_torch_fused"
+    if training.tf32:
+        yield "tf32", "TF32 is a mode of NVIDIA GPUs; remove it"
+    if training.torch_compile and training.torch_compile_backend in {None, "inductor", "cudagraphs"}:
+        yield "torchCompile", "images for CPUs have no compiler; remove it"
+    if training.dataloader_pin_memory:
+        yield "dataloaderPinMemory", "only copies to GPUs gain from pinned memory; remove it"

@@ -1,0 +1,134 @@
+"""`extraArguments`: read as TRL's types, and only what is nobody else's."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from tunesmith_api.v1alpha1.training import Training
+from tunesmith_api.v1alpha1.training.extra_arguments import REFUSED_ARGUMENTS
+from tunesmith_trainer.errors import InvalidSpec
+from tunesmith_trainer.methods.extra_arguments import extra_arguments
+
+ROWS = {
+    "sft": [{"prompt": f"{a}=", "completion": " x"} for a in range(6)],
+    "dpo": [{"prompt": f"{a}=", "chosen": " x", "rejected": " y"} for a in range(6)],
+}
+# What reaches TRL this way. A new argument of TRL's has to be judged before it does: give it a field, refuse it, or
+# name it here.
+BOTH = {
+    "activation_offloading",
+    "dataloader_in_order",
+    "ddp_static_graph",
+    "eval_delay",
+    "log_level_replica",
+    "router_aux_loss_coef",
+    "skip_memory_metrics",
+    "torch_empty_cache_steps",
+    "use_liger_kernel",
+}
+PASSED = {
+    "sft": BOTH | {"loss_type"},
+    "dpo": BOTH
+    | {
+        "disable_dropout",
+        "discopop_tau",
+        "f_alpha_divergence_coef",
+        "f_divergence_type",
+        "ld_alpha",
+        "pad_to_multiple_of",
+        "ref_model_mixup_alpha",
+        "ref_model_sync_steps",
+        "sync_ref_model",
+        "use_weighting",
+    },
+}
+
+
+def config_of(method: str) -> Any:
+    import trl
+
+    return {"sft": trl.SFTConfig, "dpo": trl.DPOConfig}[method]
+
+
+def trainer(lab: Any, base: Any, method: str, extra: dict[str, str]) -> Any:
+    spec = {
+        "method": method,
+        "model": {"fromJob": {"name": "base"}},
+        "datasets": [lab.put("rows.jsonl", ROWS[method])],
+        "training": {"maxLength": 32, "maxSteps": 1, "extraArguments": extra},
+    }
+    return lab.build(lab.context(method, spec, base)).trainer
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_every_argument_of_trl_is_judged(lab: Any, base: Any, method: str) -> None:
+    from tunesmith_trainer.methods import METHODS
+
+    spec = {"method": method, "model": {"fromJob": {"name": "base"}}, "datasets": [lab.put("a.jsonl", ROWS[method])]}
+    if method == "dpo":
+        spec["dpo"] = {"labelSmoothing": 0.1}
+    ours = METHODS[method].trl_arguments(lab.context("arguments", spec, base)).keys() | Training.model_fields.keys()
+    arguments = {field.name for field in dataclasses.fields(config_of(method)) if field.init}
+    assert arguments - ours - REFUSED_ARGUMENTS.keys() == PASSED[method]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("torch_empty_cache_steps", "10", 10),
+        ("eval_delay", "2", 2.0),
+        ("eval_delay", "0.5", 0.5),
+        ("skip_memory_metrics", "False", False),
+        ("loss_type", "dft", "dft"),
+        ("pad_to_multiple_of", "8", 8),
+        ("pad_to_multiple_of", "auto", "auto"),
+        ("router_aux_loss_coef", "1e-3", 0.001),
+    ],
+)
+def test_a_value_is_read_as_the_argument_s_type(name: str, text: str, value: Any) -> None:
+    read = extra_arguments({name: text}, config_of("sft"), ())[name]
+    assert (type(read), read) == (type(value), value)
+
+
+def test_a_list_is_json() -> None:
+    values = {"loss_type": '["sigmoid", "sft"]', "loss_weights": "[1.0, 0.5]"}
+    assert extra_arguments(values, config_of("dpo"), ()) == {
+        "loss_type": ["sigmoid", "sft"],
+        "loss_weights": [1.0, 0.5],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("learning_rate", "0.1", r"extraArguments.learning_rate: the job sets learning_rate itself"),
+        ("gradient_checkpointing", "true", "the job sets gradient_checkpointing itself"),
+        ("optim", "galore_adamw", "the job sets optim itself"),
+        (
+            "output_dir",
+            "/tmp",
+            r"extraArguments.output_dir is refused: outputs and checkpoints have blocks of their own",
+        ),
+        ("trust_remote_code", "true", r"is refused: the model, its code and its tokens come by spec.model"),
+        ("warmup_ratio", "0.1", "SFTConfig of the installed TRL has no argument warmup_ratio"),
+        ("eval_delay", "soon", r'extraArguments.eval_delay: "soon" can not be read; the argument takes float'),
+        ("torch_empty_cache_steps", "1.5", '"1.5" can not be read; the argument takes int'),
+        ("use_liger_kernel", "1", '"1" can not be read; the argument takes bool'),
+    ],
+)
+def test_what_is_refused(lab: Any, base: Any, name: str, text: str, told: str) -> None:
+    with pytest.raises(InvalidSpec, match=told):
+        trainer(lab, base, "sft", {name: text})
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_it_reaches_the_trainer(lab: Any, base: Any, method: str) -> None:
+    args = trainer(lab, base, method, {"eval_delay": "3", "log_level_replica": "error"}).args
+    assert (args.eval_delay, args.log_level_replica) == (3.0, "error")
+
+
+def test_no_refused_argument_is_misspelt() -> None:
+    """Those that the installed TRL lacks are names of the other versions that the trainer supports."""
+    known = {field.name for method in ROWS for field in dataclasses.fields(config_of(method))}
+    assert REFUSED_ARGUMENTS.keys() - known == {"logging_dir", "overwrite_output_dir"}

@@ -1,0 +1,182 @@
+"""Each field of `spec.training` reaches TRL, and changes the run of each method that takes it."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tunesmith_api.v1alpha1.training import Training
+
+METHODS = ("sft", "pretrain", "dpo")
+EVALUATED = {"evalStrategy": "steps", "evalSteps": 1}
+COMPILED = {"torchCompile": True, "torchCompileBackend": "inductor"}
+LOADING = {"dataloaderNumWorkers": 1}
+# Field: what it needs beside it, what it is changed to.
+CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
+    "numTrainEpochs": ({"maxSteps": None, "numTrainEpochs": 1}, 0.5),
+    "maxSteps": ({}, 2),
+    "perDeviceTrainBatchSize": ({}, 3),
+    "perDeviceEvalBatchSize": ({}, 1),
+    "gradientAccumulationSteps": ({}, 2),
+    "maxLength": ({}, 8),
+    "learningRate": ({}, 5e-3),
+    "lrSchedulerType": ({}, "cosine"),
+    "lrSchedulerKwargs": ({"lrSchedulerType": "cosine"}, {"numCycles": 1}),
+    "warmupSteps": ({}, 2),
+    "optim": ({}, "lion"),
+    "optimArgs": ({}, {"beta1": 0.2}),
+    "weightDecay": ({}, 0.5),
+    "maxGradNorm": ({}, 0.01),
+    "labelSmoothingFactor": ({}, 0.2),
+    "neftuneNoiseAlpha": ({}, 5),
+    "averageTokensAcrossDevices": ({}, False),
+    "loggingStrategy": ({"loggingSteps": None}, "epoch"),
+    "loggingSteps": ({}, 2),
+    "logLevel": ({}, "error"),
+    "logOnEachNode": ({}, False),
+    "includeNumInputTokensSeen": ({}, "all"),
+    "evalStrategy": ({}, "epoch"),
+    "evalSteps": (EVALUATED, 2),
+    "loadBestModelAtEnd": (EVALUATED, True),
+    "metricForBestModel": (EVALUATED, "mean_token_accuracy"),
+    "greaterIsBetter": (EVALUATED, True),
+    "seed": ({}, 7),
+    "dataSeed": ({}, 8),
+    "trainSamplingStrategy": ({}, "sequential"),
+    "dataloaderNumWorkers": ({}, 1),
+    "dataloaderPrefetchFactor": (LOADING, 3),
+    "dataloaderPersistentWorkers": (LOADING, True),
+    "dataloaderPinMemory": ({}, True),
+    "dataloaderDropLast": ({"perDeviceTrainBatchSize": 5}, True),
+    "gradientCheckpointing": ({}, True),
+    "gradientCheckpointingKwargs": ({"gradientCheckpointing": True}, {"useReentrant": True}),
+    "tf32": ({}, False),
+    "torchCompile": ({"torchCompileBackend": "inductor"}, True),
+    "torchCompileBackend": (COMPILED, "eager"),
+    "torchCompileMode": (COMPILED, "max-autotune"),
+    "fullDeterminism": ({}, True),
+    "ddpBucketCapMb": ({}, 5),
+    "ddpFindUnusedParameters": ({}, True),
+    "ddpBroadcastBuffers": ({}, False),
+    "ddpTimeout": ({}, 60),
+    "extraArguments": (EVALUATED, {"eval_delay": "2"}),
+}
+# The API refuses them there: see tests/contract/bad.
+REFUSED = {"dpo": {"labelSmoothingFactor", "neftuneNoiseAlpha", "averageTokensAcrossDevices"}}
+# Not TRL's business but the trainer's: the optimiser it builds, the checkpoint it loads before it writes the output.
+OURS = {"optim", "optimArgs", "loadBestModelAtEnd"}
+# What one process on a CPU can not show: it is an argument there, and no more.
+UNSEEN = {"averageTokensAcrossDevices", "logOnEachNode", "dataloaderPinMemory", "tf32", "ddpTimeout"}
+ELSEWHERE = {"loadBestModelAtEnd"}  # lifecycle/test_best
+ROWS: dict[str, list[dict[str, str]]] = {
+    "sft": [{"prompt": f"{a} and {a}=", "completion": " one two three" * (1 + a % 3)} for a in range(8)],
+    "dpo": [{"prompt": f"{a} and {a}=", "chosen": " one two" * (1 + a % 3), "rejected": " four"} for a in range(8)],
+    "pretrain": [{"text": f"Row {a} of the text" + " goes on" * (a % 3)} for a in range(8)],
+}
+BASIS = {
+    "maxLength": 32,
+    "maxSteps": 3,
+    "loggingSteps": 1,
+    "learningRate": 1e-2,
+    "perDeviceTrainBatchSize": 2,
+    "perDeviceEvalBatchSize": 2,
+}
+PAIRS = [(method, field) for method in METHODS for field in CHANGES if field not in REFUSED.get(method, ())]
+
+
+def context(lab: Any, base: Any, method: str, training: dict[str, Any]) -> Any:
+    given = {name: value for name, value in (BASIS | training).items() if value is not None}
+    spec = {
+        "method": method,
+        "model": {"fromJob": {"name": "base"}},
+        "datasets": [lab.put(f"{method}.jsonl", ROWS[method])],
+        "evaluation": {"datasets": [lab.put(f"{method}-held-out.jsonl", ROWS[method][:5])]},
+        "training": given,
+    }
+    block = {"pretrain": {"pretrain": {"packing": False}}}.get(method, {})
+    return lab.context(method, spec | block, base)
+
+
+def test_every_field_is_here() -> None:
+    assert {field.alias for field in Training.model_fields.values()} == CHANGES.keys()
+
+
+@pytest.mark.parametrize(("method", "field"), [pair for pair in PAIRS if pair[1] not in OURS])
+def test_it_is_an_argument_of_trl(lab: Any, base: Any, method: str, field: str) -> None:
+    import trl
+
+    from tunesmith_trainer.methods import METHODS
+
+    config = {"dpo": trl.DPOConfig}.get(method, trl.SFTConfig)
+    beside, value = CHANGES[field]
+    before, after = (
+        METHODS[method].trl_arguments(context(lab, base, method, training))
+        for training in (beside, beside | {field: value})
+    )
+    assert before != after
+    assert after.keys() <= config.__dataclass_fields__.keys()
+
+
+@pytest.fixture
+def _as_before() -> Iterator[None]:
+    """Undo what arguments do to the whole process."""
+    import torch
+    import transformers
+
+    environment, verbosity = dict(os.environ), transformers.utils.logging.get_verbosity()
+    yield
+    os.environ.clear()
+    os.environ.update(environment)
+    torch.use_deterministic_algorithms(mode=False)
+    transformers.utils.logging.set_verbosity(verbosity)
+
+
+def shown(lab: Any, base: Any, method: str, training: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a run can be seen: figures, weights, and how its parts are set up."""
+    import torch
+    import transformers
+
+    trainer = lab.build(context(lab, base, method, training)).trainer
+    if "torchCompile" not in training:  # compiling takes minutes
+        trainer.train()
+    digest = hashlib.sha256()
+    for parameter in trainer.model.parameters():
+        digest.update(parameter.detach().numpy().tobytes())
+    loader, model, accelerator = trainer.get_train_dataloader(), trainer.model, trainer.accelerator
+    recomputation = next((m._gradient_checkpointing_func for m in model.modules() if trains(m)), None)
+    return {
+        "log": [
+            {name: value for name, value in entry.items() if not name.endswith(("runtime", "_per_second"))}
+            for entry in trainer.state.log_history
+        ],
+        "best": (trainer.state.best_metric, trainer.state.best_global_step),
+        "weights": digest.hexdigest(),
+        "loader": (loader.num_workers, loader.prefetch_factor, loader.persistent_workers),
+        "evaluation": trainer.get_eval_dataloader().batch_sampler.batch_size,
+        "recomputation": recomputation and recomputation.keywords,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "verbosity": transformers.utils.logging.get_verbosity(),
+        "compilation": accelerator.state.dynamo_plugin.to_kwargs(),
+        "ddp": accelerator.ddp_handler.to_kwargs(),
+    }
+
+
+def trains(module: Any) -> bool:
+    return bool(getattr(module, "gradient_checkpointing", False))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_as_before")
+@pytest.mark.parametrize(("method", "field"), [pair for pair in PAIRS if pair[1] not in UNSEEN | ELSEWHERE])
+def test_it_changes_the_run(lab: Any, base: Any, method: str, field: str) -> None:
+    beside, value = CHANGES[field]
+    before, after = (shown(lab, base, method, training) for training in (beside, beside | {field: value}))
+    assert before != after
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_settings_give_the_same_run(lab: Any, base: Any, method: str) -> None:
+    assert shown(lab, base, method, EVALUATED) == shown(lab, base, method, EVALUATED)
