@@ -130,6 +130,14 @@ def test_optimisers_differ(shapes: Any, load: Any, optimizer: str, least: float,
     assert least <= per_parameter <= most
 
 
+def test_every_optimiser_of_the_contract_is_known(shapes: Any, load: Any) -> None:
+    from tunesmith_api.v1alpha1.training.optimizers import OPTIMIZER_DEFAULTS
+    from tunesmith_trainer.models.memory import estimate
+
+    for optimizer in OPTIMIZER_DEFAULTS:
+        assert estimate(shapes[0], replace(load, optimizer=optimizer)).optimizer >= 0
+
+
 def test_what_takes_more_and_less(shapes: Any, load: Any) -> None:
     from tunesmith_trainer.models.memory import estimate
 
