@@ -149,6 +149,7 @@ class Run:
         from tunesmith_trainer.callbacks.best import BestCallback
         from tunesmith_trainer.callbacks.checkpoint import CheckpointCallback
         from tunesmith_trainer.callbacks.early_stop import add_early_stop
+        from tunesmith_trainer.callbacks.missed import MissedEvaluationCallback
         from tunesmith_trainer.callbacks.reporting import Watched, reporting_callbacks
         from tunesmith_trainer.callbacks.stop import StopCallback, train
 
@@ -169,7 +170,8 @@ class Run:
         if self._context.run.spec.training.load_best_model_at_end:
             trainer.add_callback(BestCallback(self._context.checkpoints_directory))
         trainer.add_callback(CheckpointCallback(trainer, self._writer, self._reporter, start))
-        train(trainer, None if start is None else str(start))
+        trainer.add_callback(MissedEvaluationCallback(trainer))
+        train(trainer, None if start is None else str(start), stop)
         self._settle(trainer.state.global_step)
         if stop.stopped:
             raise Stopped(f"Told to stop; step {trainer.state.global_step} is saved as a checkpoint")

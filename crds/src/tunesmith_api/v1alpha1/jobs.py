@@ -62,14 +62,6 @@ _COMMON_RULES = (
         "saveStrategy: best needs evaluations to compare: set training.evalStrategy: steps or epoch",
         ".checkpoint.saveStrategy",
     ),
-    *(
-        Rule(
-            f"!has(self.model.{field}) || !has(self.peft) || has(self.peft.lora)",
-            f"{field} get embeddings of their own, which only LoRA and full weights train: use peft.lora, or remove it",
-            f".model.{field}",
-        )
-        for field in ("addedTokens", "addedSpecialTokens")
-    ),
     Rule(
         "!has(self.earlyStopping)"
         " || (has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')",

@@ -135,6 +135,15 @@ class Lora(ApiModel):
             json_schema_extra=cel(_patterns("q_proj")),
         ),
     ] = None
+    loraplus_lr_ratio: Annotated[
+        float | None,
+        Field(
+            ge=1,
+            le=1000,
+            description="How many times training.learningRate the second matrices (B) learn at, such as 16 (LoRA+,"
+            " arXiv:2402.12354). Absent means all learn alike.",
+        ),
+    ] = None
     use_rslora: Annotated[
         bool,
         Field(description="Scale by loraAlpha / sqrt(r), which keeps high ranks stable (arXiv:2312.03732)."),
@@ -275,6 +284,26 @@ class Peft(ApiModel):
 _MERGES = "has(self.output) && has(self.output.mergeAdapter) && self.output.mergeAdapter"
 _QUANTISES = "has(self.model.quantization)"
 
+
+def _about_added_tokens(field: str) -> tuple[Rule, Rule]:
+    """Return the rules about tokens that get embeddings of their own, which the adapter brings along."""
+    return (
+        Rule(
+            f"!has(self.model.{field}) || !has(self.peft) || has(self.peft.lora)",
+            f"{field} get embeddings of their own, which only LoRA and full weights train: use peft.lora, or remove it",
+            f".model.{field}",
+        ),
+        Rule(
+            f"!has(self.model.{field}) || !has(self.peft) || !has(self.peft.lora)"
+            " || (!has(self.peft.lora.modulesToSave) && (!has(self.peft.lora.initLoraWeights)"
+            f" || !(self.peft.lora.initLoraWeights in {_CONVERTED})))",
+            f"{field} get embeddings of their own in the adapter, beside low-rank matrices alone: remove"
+            " peft.lora.modulesToSave, and pissa or olora, or remove them",
+            f".model.{field}",
+        ),
+    )
+
+
 ADAPTER_RULES = (
     Rule(
         f"!({_MERGES}) || has(self.peft) || has(self.model.fromJob)",
@@ -299,17 +328,8 @@ ADAPTER_RULES = (
         " initLoraWeights, or remove quantization",
         ".peft.lora.initLoraWeights",
     ),
-    *(
-        Rule(
-            f"!has(self.model.{field}) || !has(self.peft) || !has(self.peft.lora)"
-            " || (!has(self.peft.lora.modulesToSave) && (!has(self.peft.lora.initLoraWeights)"
-            f" || !(self.peft.lora.initLoraWeights in {_CONVERTED})))",
-            f"{field} get embeddings of their own in the adapter, beside low-rank matrices alone: remove"
-            " peft.lora.modulesToSave, and pissa or olora, or remove them",
-            f".model.{field}",
-        )
-        for field in ("addedTokens", "addedSpecialTokens")
-    ),
+    *_about_added_tokens("addedTokens"),
+    *_about_added_tokens("addedSpecialTokens"),
 )
 """Rules of every job's spec about its adapter and other blocks."""
 

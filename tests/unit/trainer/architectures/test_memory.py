@@ -224,8 +224,9 @@ def test_the_estimate_is_near_what_was_measured(lab: Any, options: dict[str, Any
 
     tiny, context = (_context(lab, name, size, options) for name, size in (("tiny", TINY), ("small", SMALL)))
     bare = meta_model(AutoConfig.from_pretrained(lab.path(context.run.model.base.claim, context.run.model.base.path)))
-    adapter = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM") if "peft" in options else None
-    shape = ModelShape.of(bare, adapter)
+    peft = context.run.spec.peft
+    folder = Folder.find(context.run.model.base, context, "the base model")
+    shape = ModelShape.of(bare, None if peft is None else new_config(peft, bare, folder))
     needed = estimate(shape, Workload.of(context.run))
     measured = _measure(lab, tiny, context)
     told = needed.total - needed.runtime

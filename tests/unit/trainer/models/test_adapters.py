@@ -367,3 +367,19 @@ def test_what_is_trained_is_counted_without_weights(lab: Any, base: Any, peft: d
     plan = lab.build(context)
     trained = sum(value.numel() for value in plan.trainer.model.parameters() if value.requires_grad)
     assert outline(find_model(context), plan.trainer.processing_class).shape.trained == trained
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_the_second_matrices_learn_faster(lab: Any, base: Any, method: str) -> None:
+    peft = {"lora": {"r": 2, "loraplusLrRatio": 16}}
+    whole = spec(lab, peft) if method == "sft" else preferences(lab) | {"peft": peft}
+    trainer = lab.build(lab.context("plus", whole, base)).trainer
+    names = {value: name for name, value in trainer.model.named_parameters()}
+    rates = {
+        (part, group["lr"])
+        for group in trainer.create_optimizer().param_groups
+        for value in group["params"]
+        for part in ("lora_A", "lora_B")
+        if part in names[value]
+    }
+    assert rates == {("lora_A", 1e-2), ("lora_B", 16e-2)}

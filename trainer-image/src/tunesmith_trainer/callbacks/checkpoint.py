@@ -60,6 +60,14 @@ class CheckpointCallback(TrainerCallback):
             self._writer.commit(saved, state.global_step, state.best_global_step)
 
     @override
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        # The step may be saved once more, as the best, into the folder that is on its way to where it counts.
+        if self._writer:
+            self._writer.wait()
+            self._reporter.saved(self._writer.steps())
+        barrier()
+
+    @override
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self._writer and self._writer.settle():
             self._reporter.saved(self._writer.steps())

@@ -29,12 +29,18 @@ class StopCallback(TrainerCallback):
 
     Attributes:
         stopped: Whether training was stopped before its last step.
+        saved_step: The step that was saved last, -1 before any.
     """
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._trains = False
         self.stopped = False
+        self.saved_step = -1
+
+    @override
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.saved_step = state.global_step
 
     @override
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -73,10 +79,12 @@ class StopCallback(TrainerCallback):
         return self.stopped
 
 
-def train(trainer: Trainer, resumed: str | None) -> None:
+def train(trainer: Trainer, resumed: str | None, stop: StopCallback) -> None:
     """Train to the last step, or to where the run was told to stop, and save there."""
     try:
         trainer.train(resume_from_checkpoint=resumed)
     except EvaluationStopped:
+        if stop.saved_step == trainer.state.global_step:
+            return
         trainer._save_checkpoint(trainer.model, trial=None)  # noqa: SLF001 - the Trainer saves inside of its loop alone
         trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.data.packing import make_collator
 from tunesmith_trainer.methods.plan import TrainingPlan
+from tunesmith_trainer.models.adapters.lora import lora_b_ratio
 from tunesmith_trainer.models.adapters.settling import settle_adapter
 from tunesmith_trainer.models.head import use_plain_head
 from tunesmith_trainer.models.separation import require_separation
@@ -67,6 +68,7 @@ class CausalTask:
 
         trainer = CausalTrainer(
             training=training,
+            lora_b_ratio=lora_b_ratio(self.context.run.spec.peft),
             model=prepared.model,
             args=self.arguments,
             train_dataset=rows,

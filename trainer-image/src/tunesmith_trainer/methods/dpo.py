@@ -11,6 +11,7 @@ from tunesmith_trainer.data.encode import Encoder, encode_preferences
 from tunesmith_trainer.data.feed import Feed
 from tunesmith_trainer.methods.arguments import config_arguments, method_block
 from tunesmith_trainer.methods.plan import TrainingPlan
+from tunesmith_trainer.models.adapters.lora import lora_b_ratio
 from tunesmith_trainer.models.adapters.settling import require_unchanged_base, settle_adapter
 from tunesmith_trainer.models.head import use_plain_head
 from tunesmith_trainer.models.prepare import plan_model
@@ -43,6 +44,7 @@ def build(context: RunContext) -> TrainingPlan:
         require_unchanged_base(prepared.adapter_config)
     trainer = PreparedDPOTrainer(
         training=context.run.spec.training,
+        lora_b_ratio=lora_b_ratio(context.run.spec.peft),
         model=prepared.model,
         # TRL would load its own from the path in the config, which is not what is trained when that is a merge.
         ref_model=None if source.trains_adapter else copy.deepcopy(prepared.model).eval(),

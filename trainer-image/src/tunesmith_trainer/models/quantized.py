@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from tunesmith_api.v1alpha1.training.optimizers import BITSANDBYTES_OPTIMIZERS
 from tunesmith_trainer.errors import InvalidSpec
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ def hide_unless_needed(run: FrozenRun) -> None:
 
     Where it is installed, peft imports it at once, and that takes longer than everything else of the start.
     """
-    if run.spec.model.quantization is None:
+    spec = run.spec
+    if spec.model.quantization is None and spec.training.optim not in BITSANDBYTES_OPTIMIZERS:
         sys.modules.setdefault(_BITS_AND_BYTES, None)  # type: ignore[arg-type]  # so it counts as not installed
 
 

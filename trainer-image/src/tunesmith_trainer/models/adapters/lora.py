@@ -70,6 +70,12 @@ def target_modules(lora: Lora, model: PreTrainedModel) -> set[str]:
     return set(lora.target_modules)
 
 
+def lora_b_ratio(peft: Peft | None) -> float:
+    """Return how many times faster the second matrices of LoRA learn than all else that is trained."""
+    lora = None if peft is None else peft.lora
+    return 1.0 if lora is None or lora.loraplus_lr_ratio is None else lora.loraplus_lr_ratio
+
+
 def _block(peft: Peft) -> Lora:
     if peft.lora is None:
         raise ValueError("a LoRA adapter needs its block")
