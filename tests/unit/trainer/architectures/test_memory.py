@@ -219,6 +219,8 @@ def test_the_estimate_is_near_what_was_measured(lab: Any, options: dict[str, Any
     """Between 0.9 and 1.2 times the peak of resident memory that training adds."""
     from transformers import AutoConfig
 
+    from tunesmith_trainer.models.adapters import new_config
+    from tunesmith_trainer.models.folders import Folder
     from tunesmith_trainer.models.memory import ModelShape, Workload, estimate, meta_model
 
     tiny, context = (_context(lab, name, size, options) for name, size in (("tiny", TINY), ("small", SMALL)))
