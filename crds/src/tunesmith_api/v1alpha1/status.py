@@ -187,6 +187,7 @@ class Resolved(ApiModel):
     dtype: Annotated[str, Field(max_length=31, description="Precision to compute in.")]
     attn_implementation: Annotated[str, Field(max_length=63, description="How attention is computed.")]
     gradient_checkpointing: Annotated[bool, Field(description="Whether activations are recomputed.")]
+    optim: Annotated[str, Field(max_length=63, description="The optimiser.")]
     learning_rate: Annotated[str, Field(max_length=31, description="Peak learning rate, a decimal number.")]
     world_size: Annotated[int, Field(ge=1, description="Training processes over all nodes.")]
     global_batch_size: Annotated[int, Field(ge=1, description="Rows per optimiser step, over all processes.")]

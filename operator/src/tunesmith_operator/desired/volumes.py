@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from tunesmith_api.run import FrozenRun
     from tunesmith_api.v1alpha1.chat_template import ChatTemplate
-    from tunesmith_api.v1alpha1.datasets import Dataset, UserFunction
+    from tunesmith_api.v1alpha1.data_sources import UserFunction
+    from tunesmith_api.v1alpha1.datasets import Dataset
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the pod's own memory disk, where torch's workers meet
 

@@ -18,6 +18,7 @@ def resolved(run: FrozenRun) -> Resolved:
         dtype=model.dtype,
         attn_implementation=model.attn_implementation,
         gradient_checkpointing=training.gradient_checkpointing,
+        optim=training.optim,
         learning_rate=f"{training.learning_rate or 0.0:g}",
         world_size=run.world_size,
         global_batch_size=rows * run.world_size,

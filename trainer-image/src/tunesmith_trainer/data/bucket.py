@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tunesmith_api.v1alpha1.datasets import ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN
+from tunesmith_api.v1alpha1.data_sources import ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN
 from tunesmith_trainer.data.bounded import copy_bounded
 from tunesmith_trainer.errors import DataError, SourceUnreachable
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tunesmith_api.v1alpha1.datasets import UriSource
+    from tunesmith_api.v1alpha1.data_sources import UriSource
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from typing_extensions import override
 
 from tunesmith_api.base import ApiModel
-from tunesmith_api.v1alpha1.datasets import HubSource
+from tunesmith_api.v1alpha1.data_sources import HubSource
 from tunesmith_api.v1alpha1.status import HubModel
 from tunesmith_trainer.collectives import together
 from tunesmith_trainer.data.cards import files_of

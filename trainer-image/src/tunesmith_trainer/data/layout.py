@@ -10,7 +10,8 @@ from tunesmith_trainer.data.usercode import RowFunction, load_function
 from tunesmith_trainer.errors import DataError, InvalidSpec
 
 if TYPE_CHECKING:
-    from tunesmith_api.v1alpha1.datasets import Columns, Dataset, UserFunction
+    from tunesmith_api.v1alpha1.data_sources import UserFunction
+    from tunesmith_api.v1alpha1.datasets import Columns, Dataset
     from tunesmith_trainer.data.raw import RawRow
     from tunesmith_trainer.data.sources import Mounts, SourceFile
 

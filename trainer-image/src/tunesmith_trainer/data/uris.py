@@ -19,7 +19,7 @@ from tunesmith_trainer.errors import DataError
 from tunesmith_trainer.manifests import file_digest
 
 if TYPE_CHECKING:
-    from tunesmith_api.v1alpha1.datasets import UriSource
+    from tunesmith_api.v1alpha1.data_sources import UriSource
     from tunesmith_trainer.data.sources import Mounts
 
 FETCHED = "data"

@@ -16,7 +16,7 @@ from tunesmith_trainer.errors import InvalidSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tunesmith_api.v1alpha1.datasets import UserFunction
+    from tunesmith_api.v1alpha1.data_sources import UserFunction
     from tunesmith_trainer.data.raw import RawRow
     from tunesmith_trainer.data.sources import Mounts, SourceFile
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
-from tunesmith_api.v1alpha1.datasets import TOKEN
+from tunesmith_api.v1alpha1.data_sources import TOKEN
 from tunesmith_trainer.data.bounded import copy_bounded
 from tunesmith_trainer.errors import DataError, SourceUnreachable
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from http.client import HTTPMessage
     from pathlib import Path
 
-    from tunesmith_api.v1alpha1.datasets import UriSource
+    from tunesmith_api.v1alpha1.data_sources import UriSource
 
 _SECONDS = 60.0  # without a byte
 _REFUSALS = frozenset({401, 403})
