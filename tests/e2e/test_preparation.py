@@ -68,7 +68,7 @@ def refused(apply: Apply, space: Kubectl, manifest: Object, reason: str, *told: 
             "broken-row",
             {"datasets": [jobs.dataset("broken", "rows.jsonl", format="text")]},
             "DataError",
-            ("key rows.jsonl of ConfigMap broken", "line 6", "'text' is missing", "correct or remove the row"),
+            ("Key rows.jsonl of ConfigMap broken", "line 6", "'text' is missing", "correct or remove the row"),
         ),
         (
             "one-row-to-split",
