@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import stat
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from tunesmith_trainer.context import RunContext
 
 _BLOCK_BYTES = 1 << 20
+_log = logging.getLogger(__name__)
 
 Artifact = Literal["checkpoint", "adapter", "model"]
 
@@ -25,6 +28,7 @@ Artifact = Literal["checkpoint", "adapter", "model"]
 def seal(folder: Path, artifact: Artifact, step: int, context: RunContext) -> Manifest:
     """Write the manifest of a folder, after every file in it has reached the volume."""
     run = context.run
+    _open_to_group(folder)
     manifest = Manifest(
         artifact=artifact,
         kind=run.kind,
@@ -43,6 +47,21 @@ def seal(folder: Path, artifact: Artifact, step: int, context: RunContext) -> Ma
     )
     write_atomically(folder / MANIFEST_FILE, json.dumps(manifest.to_wire(), indent=1))
     return manifest
+
+
+def _open_to_group(folder: Path) -> None:
+    """Let pods under another UID read a folder: all have group 0, and safetensors writes for the owner alone."""
+    for path in (folder, *folder.rglob("*")):
+        mode = path.stat().st_mode
+        wanted = mode | stat.S_IRGRP | stat.S_IWGRP | (stat.S_IXGRP if path.is_dir() else 0)
+        if wanted == mode:
+            continue
+        try:
+            path.chmod(wanted)
+        except OSError as error:
+            # Some file systems have no modes of their own; there the mount's options decide who reads.
+            _log.warning("the mode of %s can not be set: %s", path, error.strerror)
+            return
 
 
 def read_manifest(folder: Path) -> Manifest | None:

@@ -1,5 +1,6 @@
 """Whose output may be where."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -78,3 +79,15 @@ def test_only_a_whole_output_is_one(finish: Callable[..., RunContext], make_run:
     assert manifest.step == 7
     (context.run_directory / "output/model.safetensors").write_text("changed")
     assert existing_output(context) is None
+
+
+def test_pods_of_the_group_can_read_an_output_under_any_uid(
+    finish: Callable[..., RunContext], make_run: MakeRun
+) -> None:
+    before = os.umask(0o077)
+    try:
+        context = finish(make_run(output=PLACE))
+    finally:
+        os.umask(before)
+    for path in (context.run_directory / "output").rglob("model*"):
+        assert path.stat().st_mode & 0o060 == 0o060
