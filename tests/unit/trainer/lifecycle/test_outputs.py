@@ -81,7 +81,7 @@ def test_only_a_whole_output_is_one(finish: Callable[..., RunContext], make_run:
     assert existing_output(context) is None
 
 
-def test_pods_of_the_group_can_read_an_output_under_any_uid(
+def test_pods_of_the_group_can_read_it_under_any_uid(finish: Callable[..., RunContext], make_run: MakeRun) -> None:
     finish: Callable[..., RunContext], make_run: MakeRun
 ) -> None:
     before = os.umask(0o077)
