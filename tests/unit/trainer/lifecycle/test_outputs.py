@@ -82,8 +82,6 @@ def test_only_a_whole_output_is_one(finish: Callable[..., RunContext], make_run:
 
 
 def test_pods_of_the_group_can_read_it_under_any_uid(finish: Callable[..., RunContext], make_run: MakeRun) -> None:
-    finish: Callable[..., RunContext], make_run: MakeRun
-) -> None:
     before = os.umask(0o077)
     try:
         context = finish(make_run(output=PLACE))
