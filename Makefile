@@ -67,6 +67,7 @@ lint: setup $(HELM) ## Every static check in one run: style, types, import contr
 	for suite in $(SUITES); do check env MYPYPATH=$$suite $(BIN)/mypy $${suite%%:*}; done; \
 	check $(BIN)/lint-imports --no-logo --cache-dir $(BUILD)/import-linter; \
 	check $(BIN)/python -m tunesmith_api.generate --check; \
+	check $(BIN)/python tests/requirements_page.py --check; \
 	check $(BIN)/python tests/lock.py --check; \
 	check env PATH="$(CURDIR)/$(BUILD)/cluster/bin:$$PATH" helm lint --strict charts/tunesmith; \
 	[ $$failed = 0 ] || { echo "$$failed checks failed" >&2; exit 1; }
@@ -75,8 +76,9 @@ format: setup ## Lay out the Python code and fix what ruff can fix
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-generate: setup ## Write the CRDs and the API reference from the models
+generate: setup ## Write the CRDs, the API reference and the page of requirements
 	$(BIN)/python -m tunesmith_api.generate
+	$(BIN)/python tests/requirements_page.py
 
 lock: $(BUILD)/bootstrap/.ready ## Write the requirement files from the pyproject.toml files (LOCK=--upgrade: newest versions)
 	$(BUILD)/bootstrap/bin/python tests/lock.py $(LOCK)
