@@ -53,6 +53,34 @@ class Volume:
         return sorted(path.removeprefix(prefix) for path in self.files if path.startswith(prefix))
 
 
+def run(kubectl: Kubectl, image: str, pod: str, command: tuple[str, ...], claims: tuple[str, ...]) -> str:
+    """Run a command in a pod that sees claims, read-only, where the trainer sees them; return what it printed.
+
+    Args:
+        kubectl: kubectl in the pod's namespace.
+        image: An image with Python.
+        pod: Name for the pod.
+        command: The command.
+        claims: Names of the claims.
+
+    Raises:
+        AssertionError: The pod did not end.
+        CommandError: It failed.
+    """
+    kubectl.apply(python_pod(pod, image, command, claims=dict.fromkeys(claims, False)))
+
+    def phase() -> str | None:
+        found = (kubectl.get("pod", pod) or {}).get("status", {}).get("phase")
+        return found if found in {"Succeeded", "Failed"} else None
+
+    ended = until(phase, f"pod {pod} ends", 120)
+    told = kubectl("logs", pod)
+    kubectl("delete", "pod", pod, "--wait=false")
+    if ended == "Failed":
+        raise CommandError(command[:2], f"pod {pod} failed", told)
+    return told
+
+
 def read(kubectl: Kubectl, image: str, claim: str) -> Volume:
     """Read a claim.
 
@@ -60,25 +88,9 @@ def read(kubectl: Kubectl, image: str, claim: str) -> Volume:
         kubectl: kubectl in its namespace.
         image: An image with Python.
         claim: Its name.
-
-    Raises:
-        AssertionError: The pod did not end.
-        CommandError: It failed.
     """
-    pod = f"read-{claim}"
     command = ("python3", "-c", _SCRIPT, f"/tunesmith/claims/{claim}")
-    kubectl.apply(python_pod(pod, image, command, claims={claim: False}))
-
-    def phase() -> str | None:
-        found = (kubectl.get("pod", pod) or {}).get("status", {}).get("phase")
-        return found if found in {"Succeeded", "Failed"} else None
-
-    ended = until(phase, f"pod {pod} ends", 90)
-    told = kubectl("logs", pod)
-    kubectl("delete", "pod", pod, "--wait=false")
-    if ended == "Failed":
-        raise CommandError(command[:2], "the reading pod failed", told)
-    found = json.loads(told)
+    found = json.loads(run(kubectl, image, f"read-{claim}", command, (claim,)))
     return Volume(found["files"], found["links"])
 
 
