@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
+from tunesmith_api.exitcodes import ExitCode
 from tunesmith_api.pod import ENV_GRACE_SECONDS, RENDEZVOUS_PORT
 from tunesmith_api.run import FrozenRun
 from tunesmith_trainer.devices.cpu import threads_per_process
@@ -22,6 +25,19 @@ _NAME_INTERVAL_SECONDS = 0.5
 _RENDEZVOUS_SECONDS = 900
 _SHUTDOWN_MARGIN_SECONDS = 10
 _EXIT_BY_SIGNAL = 128
+_VICTIMS = frozenset({int(ExitCode.COLLECTIVE_FAILED), _EXIT_BY_SIGNAL + signal.SIGTERM})
+
+
+class Failure(Protocol):
+    """What torchrun tells of a process that failed."""
+
+    @property
+    def exitcode(self) -> int:
+        """Its status, negative when a signal ended it."""
+
+    @property
+    def timestamp(self) -> int:
+        """When that was seen, in seconds."""
 
 
 def grace_seconds(environment: Mapping[str, str]) -> float:
@@ -112,7 +128,7 @@ def _resolves(name: str) -> bool:
 
 
 def launch(arguments: list[str]) -> int:
-    """Run torchrun in this process and return the exit code of the process that failed first.
+    """Run torchrun in this process and return the exit code of the process whose failure was the cause.
 
     torchrun's own program ends with 1 whatever happened to its children.
     """
@@ -123,11 +139,22 @@ def launch(arguments: list[str]) -> int:
     try:
         run(parse_args(arguments))
     except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        return exit_code(failure.exitcode)
+        return cause(error.failures.values())
     except SignalException as error:
         return _EXIT_BY_SIGNAL + int(error.sigval)
     return 0
+
+
+def cause(failures: Iterable[Failure]) -> int:
+    """Return the exit code of the first process that failed by itself.
+
+    Processes that lost the others, or were ended for their sake, may be seen to fail first or in the same moment.
+
+    Args:
+        failures: What torchrun saw, at least one.
+    """
+    codes = [exit_code(failure.exitcode) for failure in sorted(failures, key=lambda failure: failure.timestamp)]
+    return next((code for code in codes if code not in _VICTIMS), codes[0])
 
 
 def exit_code(status: int) -> int:

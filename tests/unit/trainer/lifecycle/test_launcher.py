@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tunesmith_api.v1alpha1.status import HubModel
 from tunesmith_trainer.devices.cpu import threads_per_process
 from tunesmith_trainer.devices.network import default_interface, gloo_interface
 from tunesmith_trainer.errors import CollectiveFailed
-from tunesmith_trainer.launcher import child_environment, command, exit_code, wait_for_first_node
+from tunesmith_trainer.launcher import cause, child_environment, command, exit_code, wait_for_first_node
 
 MakeRun = Callable[..., FrozenRun]
 ENVIRONMENT = {"PET_MASTER_ADDR": "job-worker-0", "PET_MASTER_PORT": "23456", "PET_NODE_RANK": "1"}
@@ -113,3 +114,26 @@ def test_torchruns_own_exit_code_is_that_of_the_process_that_failed(tmp_path: Pa
         [sys.executable, "-m", "tunesmith_trainer", "launch", *arguments], check=False, timeout=90
     )
     assert launched.returncode == code
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What torchrun tells of a process."""
+
+    exitcode: int
+    timestamp: int = 1
+
+
+@pytest.mark.parametrize(
+    ("failures", "code"),
+    [
+        ([Failed(-9)], 137),
+        ([Failed(201), Failed(-9)], 137),
+        ([Failed(201, 1), Failed(-9, 2)], 137),
+        ([Failed(-15), Failed(3)], 3),
+        ([Failed(4, 2), Failed(3, 1)], 3),
+        ([Failed(201), Failed(-15)], 201),
+    ],
+)
+def test_the_cause_is_told_and_not_who_lost_the_others(failures: list[Failed], code: int) -> None:
+    assert cause(failures) == code
