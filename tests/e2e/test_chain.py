@@ -15,7 +15,6 @@ Object = dict[str, Any]
 # Runs in a pod without our package: the logits of every output for one text, by the step of the chain.
 _LOAD = """
 import json, os, sys
-sys.path = [path for path in sys.path if 'tunesmith' not in path]
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer

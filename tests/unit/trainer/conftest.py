@@ -150,7 +150,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 def base(lab: Lab, pretrained: tuple[Lab, ResolvedModel, Any]) -> ResolvedModel:
     """The pretrained model, as it lies on its claim in the test's own folder."""
     source, model, _ = pretrained
-    assert model.base is not None
+    assert isinstance(model.base, VolumePath)
     shutil.copytree(source.path(model.base.claim), lab.path(model.base.claim))
     return model
 
@@ -158,5 +158,5 @@ def base(lab: Lab, pretrained: tuple[Lab, ResolvedModel, Any]) -> ResolvedModel:
 @pytest.fixture
 def model_folder(lab: Lab, base: ResolvedModel) -> Path:
     """The folder of the pretrained model."""
-    assert base.base is not None
+    assert isinstance(base.base, VolumePath)
     return lab.path(base.base.claim, base.base.path)

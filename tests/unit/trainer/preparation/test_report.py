@@ -115,7 +115,8 @@ def test_every_optimiser_has_its_memory_estimated(lab: Any, optim: str) -> None:
         "datasets": [{"claim": {"name": "data", "path": "rows.jsonl"}}],
         "training": {"optim": optim},
     }
-    shape = ModelShape(**dict.fromkeys(ModelShape.__dataclass_fields__, 1000))
+    sizes: dict[str, Any] = dict.fromkeys(ModelShape.__dataclass_fields__, 1000)
+    shape = ModelShape(**sizes)
     assert estimate(shape, Workload.of(lab.context("job", spec).run)).total > 4000
 
 
