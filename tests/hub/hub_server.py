@@ -13,7 +13,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 from urllib.parse import unquote, urlsplit
 
+import pytest
 from typing_extensions import override
 
 
@@ -247,3 +248,21 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.cut_after, content, self.close_connection = None, content[:cut], True
         with suppress(ConnectionError):
             self.wfile.write(content)
+
+
+@contextmanager
+def hub_of_this_process(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """Be the Hub of the libraries of this process, with nothing on it and an empty cache.
+
+    What a pod gets by its environment is read at import, so it is set where it was read to.
+    """
+    from huggingface_hub import constants
+
+    with HubServer() as server:
+        files = server.url + constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield server

@@ -16,7 +16,7 @@ from tunesmith_trainer.data.layout import Format
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "hub"))
 
-from hub_server import HubServer
+from hub_server import HubServer, hub_of_this_process
 
 ALL_FORMATS: tuple[Format, ...] = ("preference", "messages", "prompt-completion", "instruction", "text")
 
@@ -64,16 +64,8 @@ def folder(tmp_path: Path) -> Folder:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """A Hub without anything on it, and an empty cache; what a pod gets by its environment is read at import."""
-    from huggingface_hub import constants
-
-    with HubServer() as server:
-        files = server.url + constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-        monkeypatch.delenv("HF_TOKEN", raising=False)
+    """A Hub without anything on it, and an empty cache."""
+    with hub_of_this_process(tmp_path / "hub-cache", monkeypatch) as server:
         yield server
 
 
