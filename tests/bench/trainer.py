@@ -25,7 +25,7 @@ from tunesmith_api import pod
 from tunesmith_api.profile import AcceleratorProfile
 from tunesmith_api.resolve import resolve
 from tunesmith_api.run import FrozenRun, ResolvedModel
-from tunesmith_api.v1alpha1.jobs import FineTuneJobSpec
+from tunesmith_api.v1alpha1.fine_tuning import FineTuneJobSpec
 from tunesmith_api.v1alpha1.status import VolumePath
 from tunesmith_trainer.context import ENV_ROOT
 from tunesmith_trainer.exchange import ENV_EXCHANGE

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tunesmith_api.naming import default_claim_name, default_output_path
+from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
 from tunesmith_api.v1alpha1.architecture import DEFAULT_ROPE_THETA, TrainedTokenizer
-from tunesmith_api.v1alpha1.jobs import DEFAULT_RUN_ID, AlignmentJobSpec, FineTuneJobSpec
-from tunesmith_api.v1alpha1.methods import Dpo, Pretrain, Sft
+from tunesmith_api.v1alpha1.fine_tuning import FineTuneJobSpec
+from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
 from tunesmith_api.v1alpha1.model import Tokenizer
+from tunesmith_api.v1alpha1.spec import DEFAULT_RUN_ID
 from tunesmith_api.v1alpha1.training.optimizers import OPTIMIZER_DEFAULTS, OptimArgs
 from tunesmith_api.v1alpha1.training.schedules import SCHEDULE_DEFAULTS, LrSchedulerKwargs
 
@@ -17,23 +19,13 @@ if TYPE_CHECKING:
     from tunesmith_api.profile import AcceleratorProfile
     from tunesmith_api.v1alpha1.architecture import Architecture
     from tunesmith_api.v1alpha1.compute import ClaimTemplate
-    from tunesmith_api.v1alpha1.jobs import JobSpec
+    from tunesmith_api.v1alpha1.spec import JobSpec
     from tunesmith_api.v1alpha1.training import Training
 
 AnySpec = TypeVar("AnySpec", FineTuneJobSpec, AlignmentJobSpec)
 
 DEFAULT_EPOCHS = 3.0
 DEFAULT_REVISION = "main"
-_LEARNING_RATE = {  # method -> (full weights, adapter)
-    "pretrain": (5e-4, 5e-4),
-    "sft": (2e-5, 2e-4),
-    "dpo": (1e-6, 1e-5),
-}
-_FEW_WEIGHTS_LEARNING_RATE = {  # field of peft -> method -> rate: few weights take larger steps
-    "ia3": {"sft": 3e-3, "dpo": 1.5e-4},
-    "prompt_tuning": {"sft": 3e-2, "dpo": 1.5e-3},
-}
-_METHOD_BLOCK = {"pretrain": Pretrain, "sft": Sft, "dpo": Dpo}
 
 
 def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *, trains_adapter: bool) -> AnySpec:
@@ -46,7 +38,7 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
         profile: The accelerator profile the spec names.
         trains_adapter: Whether an adapter is trained: `peft` is set, or an adapter of `fromJob` is continued.
     """
-    block = getattr(spec, spec.method) or _METHOD_BLOCK[spec.method]()
+    block = getattr(spec, spec.method) or METHOD_BLOCKS[spec.method]()
     return spec.model_copy(
         update={
             spec.method: block,
@@ -99,10 +91,12 @@ def _given(block: ApiModel | None) -> dict[str, Any]:
 
 
 def _learning_rate(spec: JobSpec, method: str, *, trains_adapter: bool) -> float:
-    for adapter, rates in _FEW_WEIGHTS_LEARNING_RATE.items():
-        if getattr(spec.peft, adapter, None) is not None:
-            return rates[method]
-    return _LEARNING_RATE[method][trains_adapter]
+    rates = METHOD_BLOCKS[method].learning_rates
+    if spec.peft is not None and spec.peft.ia3 is not None:
+        return rates.ia3
+    if spec.peft is not None and spec.peft.prompt_tuning is not None:
+        return rates.prompt_tuning
+    return rates.lora if trains_adapter else rates.full
 
 
 def _output(kind: str, name: str, spec: JobSpec) -> object:

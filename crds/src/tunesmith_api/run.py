@@ -8,7 +8,8 @@ from pydantic import Field
 
 from tunesmith_api.base import ApiModel
 from tunesmith_api.profile import AcceleratorProfile
-from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec, FineTuneJobSpec
+from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
+from tunesmith_api.v1alpha1.fine_tuning import FineTuneJobSpec
 from tunesmith_api.v1alpha1.model import FromAdapter, JobKind
 from tunesmith_api.v1alpha1.status import HubModel, VolumePath
 

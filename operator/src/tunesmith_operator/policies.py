@@ -18,7 +18,8 @@ from tunesmith_api.v1alpha1.training.suitability import cuda_only
 from tunesmith_operator.desired import dependencies, references
 
 if TYPE_CHECKING:
-    from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec, FineTuneJobSpec
+    from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
+    from tunesmith_api.v1alpha1.fine_tuning import FineTuneJobSpec
     from tunesmith_operator.inputs import Inputs
 
 _MOST_ERRORS = 5

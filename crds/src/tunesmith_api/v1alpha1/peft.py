@@ -333,14 +333,6 @@ ADAPTER_RULES = (
 )
 """Rules of every job's spec about its adapter and other blocks."""
 
-REFERENCE_STAYS = Rule(
-    "!has(self.peft) || !has(self.peft.lora) || !has(self.peft.lora.bias) || self.peft.lora.bias == 'none'",
-    "bias trains weights of the base model, which this method compares with as they were: remove bias, or use"
-    " method: sft",
-    ".peft.lora.bias",
-)
-"""Of methods whose reference is the base model with the adapter switched off."""
-
 ROWS_STAY_APART = Rule(
     "!has(self.peft) || !has(self.peft.promptTuning) || !has(self.sft)"
     " || ((!has(self.sft.packing) || !self.sft.packing) && (!has(self.sft.paddingFree) || !self.sft.paddingFree))",
@@ -349,3 +341,14 @@ ROWS_STAY_APART = Rule(
     ".peft.promptTuning",
 )
 """Of methods that can put several rows into one sequence."""
+
+
+def reference_stays(methods: tuple[str, ...]) -> Rule:
+    """Return the rule of methods whose reference is the base model with the adapter switched off."""
+    return Rule(
+        f"!(self.method in {list(methods)}) || !has(self.peft) || !has(self.peft.lora) || !has(self.peft.lora.bias)"
+        " || self.peft.lora.bias == 'none'",
+        "bias trains weights of the base model, which this method compares with as they were: remove bias, or use"
+        " method: sft",
+        ".peft.lora.bias",
+    )

@@ -15,7 +15,8 @@ from tunesmith_operator.status import stored
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec, FineTuneJobSpec
+    from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
+    from tunesmith_api.v1alpha1.fine_tuning import FineTuneJobSpec
     from tunesmith_api.v1alpha1.model import ResumeFrom
     from tunesmith_api.v1alpha1.status import HubModel
     from tunesmith_operator.inputs import Inputs, JobKey, Object

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from tunesmith_api.resolve import DEFAULT_REVISION, resolve
 from tunesmith_api.run import FrozenRun, ResolvedModel
-from tunesmith_api.v1alpha1.jobs import FineTuneJobSpec
+from tunesmith_api.v1alpha1.fine_tuning import FineTuneJobSpec
 from tunesmith_api.v1alpha1.status import HubModel, OutputRecord, VolumePath
 from tunesmith_operator.desired.dependencies import Saved
 
 if TYPE_CHECKING:
     from tunesmith_api.profile import AcceleratorProfile
-    from tunesmith_api.v1alpha1.jobs import AlignmentJobSpec
+    from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
     from tunesmith_operator.inputs import JobKey
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.naming import attempt_name, default_claim_name, preparation_name, run_config_name
-from tunesmith_api.v1alpha1.jobs import DEFAULT_RUN_ID, JobSpec
 from tunesmith_api.v1alpha1.preparation import Prepare
+from tunesmith_api.v1alpha1.spec import DEFAULT_RUN_ID, JobSpec
 from tunesmith_operator.inputs import JobKey
 
 if TYPE_CHECKING:

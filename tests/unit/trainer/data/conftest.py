@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tunesmith_api.v1alpha1.jobs import FineTuneJobSpec
+from tunesmith_api.v1alpha1.fine_tuning import FineTuneJobSpec
 from tunesmith_trainer.data.corpus import Corpora, open_corpora
 from tunesmith_trainer.data.layout import Format
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tunesmith_api.v1alpha1.datasets import Dataset
-    from tunesmith_api.v1alpha1.jobs import JobSpec
     from tunesmith_api.v1alpha1.model import TokenSecret
+    from tunesmith_api.v1alpha1.spec import JobSpec
     from tunesmith_trainer.data.raw import RawRow
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
     from tunesmith_api.v1alpha1.datasets import DataProcessing
-    from tunesmith_api.v1alpha1.methods import PackingStrategy
+    from tunesmith_api.v1alpha1.methods.pretrain import PackingStrategy
     from tunesmith_trainer.data.corpus import Corpus
 
 Example = dict[str, Any]

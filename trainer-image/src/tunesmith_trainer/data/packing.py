@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from trl import SFTTrainer
 
-    from tunesmith_api.v1alpha1.methods import PackingStrategy
+    from tunesmith_api.v1alpha1.methods.pretrain import PackingStrategy
 
 LENGTHS = "seq_lengths"
 """Column of a packed row: the length of each row in it, as TRL names it."""

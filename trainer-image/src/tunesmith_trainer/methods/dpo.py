@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from tunesmith_api.v1alpha1.methods import Dpo
+from tunesmith_api.v1alpha1.methods.dpo import Dpo
 from tunesmith_trainer.data.corpus import open_corpora
 from tunesmith_trainer.data.encode import Encoder, encode_preferences
 from tunesmith_trainer.data.feed import Feed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tunesmith_api.v1alpha1.methods import Pretrain
+from tunesmith_api.v1alpha1.methods.pretrain import Pretrain
 from tunesmith_trainer.data.corpus import open_corpora
 from tunesmith_trainer.data.encode import Encoder, encode_texts
 from tunesmith_trainer.data.feed import Feed

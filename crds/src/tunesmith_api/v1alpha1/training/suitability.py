@@ -10,6 +10,7 @@ from tunesmith_api.v1alpha1.training.optimizers import BITSANDBYTES_OPTIMIZERS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tunesmith_api.v1alpha1.methods.base import MethodBlock
     from tunesmith_api.v1alpha1.training.block import Training
 
 _PROCESSES = "((has(self.numNodes) ? self.numNodes : 1) * (has(self.numProcPerNode) ? self.numProcPerNode : 1))"
@@ -20,11 +21,6 @@ _BETWEEN_PROCESSES = (
     "ddpBroadcastBuffers",
     "ddpTimeout",
 )
-_IGNORED_BY_PREFERENCES = {
-    "labelSmoothingFactor": "the loss of preferences has no targets to smooth: use dpo.labelSmoothing",
-    "neftuneNoiseAlpha": "noise on the embeddings would disturb the reference model too: remove it",
-    "averageTokensAcrossDevices": "the loss of preferences is a mean over pairs, not over tokens: remove it",
-}
 
 
 def _absent(field: str) -> str:
@@ -74,11 +70,7 @@ LANGUAGE_RULES = (
 )
 """Of FineTuneJob's spec."""
 
-PREFERENCE_RULES = (
-    *(
-        Rule(_absent(field), f"{field} has no place here: {reason}", f".training.{field}")
-        for field, reason in _IGNORED_BY_PREFERENCES.items()
-    ),
+ALIGNMENT_RULES = (
     Rule(
         _is_not("trainSamplingStrategy", "group_by_length"),
         "group_by_length is for sft and pretrain: a pair has no one length; use random or sequential",
@@ -90,7 +82,17 @@ PREFERENCE_RULES = (
         ".training.optim",
     ),
 )
-"""Of AlignmentJob's spec: what its methods would ignore."""
+"""Of AlignmentJob's spec: what no method of it can use."""
+
+
+def ignored_by(method: str, block: type[MethodBlock]) -> Iterator[Rule]:
+    """Yield the rules that no field is set that a method would ignore."""
+    for field, reason in block.ignored.items():
+        yield Rule(
+            f"self.method != '{method}' || {_absent(field)}",
+            f"{field} has no place here: {reason}",
+            f".training.{field}",
+        )
 
 
 def cuda_only(training: Training) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,12 @@
+"""The methods: each has one parameter block, in a file of its own, that tells all the rest has to know of it."""
+
+from __future__ import annotations
+
+from tunesmith_api.v1alpha1.methods.base import MethodBlock
+from tunesmith_api.v1alpha1.methods.dpo import Dpo
+from tunesmith_api.v1alpha1.methods.pretrain import Pretrain
+from tunesmith_api.v1alpha1.methods.sft import Sft
+
+FINE_TUNING: dict[str, type[MethodBlock]] = {"pretrain": Pretrain, "sft": Sft}
+ALIGNMENT: dict[str, type[MethodBlock]] = {"dpo": Dpo}
+METHOD_BLOCKS = FINE_TUNING | ALIGNMENT

@@ -1,0 +1,56 @@
+"""What every method's parameter block tells of its method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from tunesmith_api.base import ApiModel, remedy
+from tunesmith_api.v1alpha1.datasets import DataFormat
+
+PadToMultipleOf = Annotated[
+    int | None,
+    Field(
+        ge=2,
+        le=1024,
+        description="Pad the rows of a batch to the next multiple of this many tokens, such as 8 for tensor cores."
+        " Absent: to the longest row of the batch.",
+        json_schema_extra=remedy("padToMultipleOf must be between 2 and 1024: leave it out to pad to the longest row"),
+    ),
+]
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """A method's default learning rates: the fewer weights are trained, the larger steps they take.
+
+    Attributes:
+        full: Of a whole model.
+        lora: Of a LoRA adapter, new or an earlier job's.
+        ia3: Of an IA3 adapter.
+        prompt_tuning: Of learnt embeddings.
+    """
+
+    full: float
+    lora: float
+    ia3: float
+    prompt_tuning: float
+
+
+class MethodBlock(ApiModel):
+    """The parameter block of one method; the field of the spec that holds it is named as the method."""
+
+    formats: ClassVar[tuple[DataFormat, ...]]
+    """Formats of the rows that the method trains on."""
+    rows: ClassVar[str]
+    """These rows in words, for messages."""
+    templates: ClassVar[bool] = False
+    """Whether rows may be built by templates or functions."""
+    learning_rates: ClassVar[LearningRates]
+    ignored: ClassVar[Mapping[str, str]] = {}
+    """Fields of `spec.training` that would change nothing, each with the reason and what to do instead."""
+    has_reference: ClassVar[bool] = False
+    """Whether the model is compared with itself as it was: the base model, with the adapter switched off."""

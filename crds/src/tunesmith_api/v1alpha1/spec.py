@@ -1,0 +1,239 @@
+"""What the specs of both kinds have in common, and its rules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from tunesmith_api.base import ApiModel, Rule, remedy
+from tunesmith_api.v1alpha1.compute import Checkpoint, Output, ResourceRequirements, RunPolicy
+from tunesmith_api.v1alpha1.datasets import DataProcessing, Dataset, Evaluation
+from tunesmith_api.v1alpha1.early_stopping import EarlyStopping
+from tunesmith_api.v1alpha1.model import ModelSource
+from tunesmith_api.v1alpha1.peft import ADAPTER_RULES, Peft
+from tunesmith_api.v1alpha1.pod_template import PodTemplate
+from tunesmith_api.v1alpha1.preparation import Prepare
+from tunesmith_api.v1alpha1.reporting import Reporting, StepRange
+from tunesmith_api.v1alpha1.status import MAX_NODES
+from tunesmith_api.v1alpha1.training import Training
+from tunesmith_api.v1alpha1.training.suitability import PROCESS_RULES, ignored_by
+from tunesmith_api.v1alpha1.types import ObjectName, RunId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tunesmith_api.v1alpha1.methods.base import MethodBlock
+
+DEFAULT_RUN_ID = "1"
+
+
+def or_default(path: str, model: type[ApiModel], field: str) -> str:
+    """Return the CEL expression of a field below spec, or its default where it or its block is absent."""
+    parts = path.split(".")
+    present = " && ".join(f"has(self.{'.'.join(parts[:depth])})" for depth in range(1, len(parts) + 1))
+    return f"({present} ? self.{path} : {model.model_fields[field].default})"
+
+
+def _within_the_run(field: str) -> Rule:
+    """Return the rule that a range of steps below `reporting` is part of the run, as far as the spec tells."""
+    path = f"reporting.{field}"
+    last = " + ".join(or_default(f"{path}.{name}", StepRange, python) for name, python in _RANGE)
+    return Rule(
+        f"!has(self.reporting) || !has(self.{path}) || !has(self.training) || !has(self.training.maxSteps)"
+        f" || {last} - 1 <= self.training.maxSteps",
+        f"{path} ends after the run: lower startStep or steps, or raise training.maxSteps",
+        f".{path}",
+    )
+
+
+_RANGE = (("startStep", "start_step"), ("steps", "steps"))
+_REPORTING_RULES = (_within_the_run("profile"), _within_the_run("verify"))
+
+
+def _claim_for_all_nodes(block: str) -> Rule:
+    """Return the rule that a claim made from a block's template can be mounted by the pods of all nodes."""
+    template = f"{block}.claimTemplate.accessModes".split(".")
+    absent = " || ".join(f"!has(self.{'.'.join(template[:depth])})" for depth in range(1, len(template) + 1))
+    modes = ".".join(template)
+    return Rule(
+        f"!has(self.numNodes) || self.numNodes == 1 || {absent}"
+        f" || self.{modes}.exists(mode, mode != 'ReadWriteOncePod')",
+        "a ReadWriteOncePod claim serves one pod: use ReadWriteMany, or numNodes: 1",
+        f".{modes}",
+    )
+
+
+_COMMON_RULES = (
+    *PROCESS_RULES,
+    Rule(
+        "!has(self.training) || !has(self.training.evalStrategy) || self.training.evalStrategy == 'no'"
+        " || has(self.evaluation)",
+        "evalStrategy needs rows to evaluate on: set spec.evaluation, or evalStrategy: 'no'",
+        ".training.evalStrategy",
+    ),
+    Rule(
+        "!has(self.checkpoint) || !has(self.checkpoint.saveStrategy) || self.checkpoint.saveStrategy != 'best'"
+        " || (has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')",
+        "saveStrategy: best needs evaluations to compare: set training.evalStrategy: steps or epoch",
+        ".checkpoint.saveStrategy",
+    ),
+    Rule(
+        "!has(self.earlyStopping)"
+        " || (has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')",
+        "earlyStopping compares evaluations: set training.evalStrategy: steps or epoch",
+        ".earlyStopping",
+    ),
+    Rule(
+        "!has(self.reporting) || !has(self.reporting.samples) || !has(self.reporting.samples.fromEvaluation)"
+        " || has(self.evaluation)",
+        "samples of held-out rows need some: set spec.evaluation, or reporting.samples.prompts",
+        ".reporting.samples.fromEvaluation",
+    ),
+    _claim_for_all_nodes("output"),
+    _claim_for_all_nodes("model.cache"),
+)
+_FROM_HUB = (
+    "has(self.model.name) || has(self.model.fromJob) || has(self.model.resumeFrom)"
+    " || (has(self.model.tokenizer) && has(self.model.tokenizer.name))"
+    " || (has(self.datasets) && self.datasets.exists(d, has(d.hub)))"
+    " || (has(self.evaluation) && has(self.evaluation.datasets) && self.evaluation.datasets.exists(d, has(d.hub)))"
+)
+_DATA_RULES = (
+    *(
+        Rule(
+            f"!has(self.model.{field}) || {_FROM_HUB}",
+            f"{field} is only for what comes from the Hub, by model.name, model.tokenizer.name, another job or"
+            " datasets: remove it",
+            f".model.{field}",
+        )
+        for field in ("tokenSecretRef", "cache")
+    ),
+    Rule(
+        "!has(self.datasets) || self.datasets.all(d, !has(d.weight))"
+        " || (self.datasets.size() > 1 && self.datasets.all(d, has(d.weight)))",
+        "weights mix several datasets: set weight on each of them, or on none",
+        ".datasets",
+    ),
+    Rule(
+        "!has(self.dataProcessing) || !has(self.dataProcessing.stoppingStrategy)"
+        " || (has(self.datasets) && self.datasets.exists(d, has(d.weight)))",
+        "stoppingStrategy says when drawing by weight ends: set weight on each dataset, or remove it",
+        ".dataProcessing.stoppingStrategy",
+    ),
+    Rule(
+        "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming"
+        " || (has(self.training) && has(self.training.maxSteps))",
+        "a stream has no known end: set training.maxSteps, or remove streaming",
+        ".dataProcessing.streaming",
+    ),
+    Rule(
+        "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming"
+        " || !has(self.evaluation) || !has(self.evaluation.splitRatio)",
+        "splitRatio needs to count all rows first, and a stream does not: use evaluation.datasets, or remove streaming",
+        ".evaluation.splitRatio",
+    ),
+    *ADAPTER_RULES,
+)
+
+SPEC_RULES = (*_COMMON_RULES, *_REPORTING_RULES, *_DATA_RULES)
+"""Of both kinds' specs."""
+
+
+def _only_with(method: str) -> Rule:
+    """Return the rule that a method's block is present only with its method."""
+    return Rule(
+        f"self.method == '{method}' || !has(self.{method})",
+        f"the {method} block belongs to method: {method}; remove it or change method",
+        f".{method}",
+    )
+
+
+def _rows_of(method: str, block: type[MethodBlock]) -> tuple[Rule, Rule]:
+    """Return the rules that training and evaluation rows have a shape the method can train on."""
+    fits = f"(!has(d.format) || d.format in {['auto', *block.formats]})"
+    if not block.templates:
+        fits += " && !has(d.promptTemplate) && !has(d.promptFunction)"
+    message = f"method: {method} needs {block.rows}: leave format out, or choose a dataset or a method that fit"
+    return (
+        Rule(f"self.method != '{method}' || !has(self.datasets) || self.datasets.all(d, {fits})", message, ".datasets"),
+        Rule(
+            f"self.method != '{method}' || !has(self.evaluation) || !has(self.evaluation.datasets)"
+            f" || self.evaluation.datasets.all(d, {fits})",
+            message,
+            ".evaluation.datasets",
+        ),
+    )
+
+
+def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
+    """Yield what each method's block says of the rest of the spec."""
+    for method, block in methods.items():
+        yield _only_with(method)
+        yield from _rows_of(method, block)
+        yield from ignored_by(method, block)
+
+
+class JobSpec(ApiModel):
+    """What both kinds have in common."""
+
+    model: Annotated[ModelSource, Field(description="Where the weights come from.")]
+    datasets: Annotated[
+        tuple[Dataset, ...],
+        Field(
+            min_length=1,
+            max_length=16,
+            description="Rows to train on; several follow each other, or are mixed by `weight`. Required.",
+            json_schema_extra=remedy(
+                "spec.datasets must list between 1 and 16 sources of rows: add one, such as"
+                " datasets: [{claim: {name: my-data, path: train.jsonl}}]"
+            ),
+        ),
+    ]
+    data_processing: Annotated[
+        DataProcessing, Field(description="How the rows of all datasets are read and drawn.")
+    ] = DataProcessing()
+    evaluation: Annotated[Evaluation | None, Field(description="Held-out rows. Absent means no evaluation.")] = None
+    peft: Annotated[Peft | None, Field(description="The adapter to train. Absent means full weights.")] = None
+    training: Annotated[Training, Field(description="How long, how fast and on how much at a time to train.")] = (
+        Training()
+    )
+    accelerator: Annotated[
+        ObjectName,
+        Field(description="Name of an accelerator profile of this installation; `cuda` and `cpu` are shipped."),
+    ] = "cuda"
+    num_nodes: Annotated[
+        int, Field(ge=1, le=MAX_NODES, description="Number of pods, each on a node of its own kind.")
+    ] = 1
+    num_proc_per_node: Annotated[
+        int, Field(ge=1, le=64, description="Training processes per pod; on an accelerator each takes one device.")
+    ] = 1
+    resources_per_node: Annotated[
+        ResourceRequirements,
+        Field(description="Compute resources of each pod; devices of the profile are added by numProcPerNode."),
+    ] = ResourceRequirements()
+    pod_template: Annotated[PodTemplate | None, Field(description="A typed overlay on the trainer pods.")] = None
+    prepare: Annotated[Prepare, Field(description="The check of data and model ahead of training.")] = Prepare()
+    output: Annotated[Output, Field(description="Where checkpoints and the result go.")] = Output()
+    checkpoint: Annotated[Checkpoint, Field(description="When training state is saved.")] = Checkpoint()
+    early_stopping: Annotated[
+        EarlyStopping | None,
+        Field(description="End training when evaluations get no better. Absent: the last step is the planned one."),
+    ] = None
+    reporting: Annotated[Reporting, Field(description="What the run tells of itself, beside its progress.")] = (
+        Reporting()
+    )
+    run_policy: Annotated[RunPolicy, Field(description="How often the run may start again.")] = RunPolicy()
+    run_id: Annotated[
+        RunId,
+        Field(
+            description="Name of the run. A started spec is immutable; changing it together with a new runId starts a"
+            " fresh run."
+        ),
+    ] = DEFAULT_RUN_ID
+
+    @property
+    def all_datasets(self) -> dict[str, tuple[Dataset, ...]]:
+        """The datasets to train and to evaluate on, by their field."""
+        evaluation = self.evaluation.datasets if self.evaluation else None
+        return {"datasets": self.datasets, "evaluation.datasets": evaluation or ()}
