@@ -6,6 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_api.figures import INITIAL, is_headline
 from tunesmith_api.v1alpha1.status import BaseRecord
 from tunesmith_trainer import outputs
 from tunesmith_trainer.data.uris import FETCHED
@@ -14,7 +15,7 @@ from tunesmith_trainer.models.description import describe
 from tunesmith_trainer.models.hub import pins
 from tunesmith_trainer.report.card import render_card
 from tunesmith_trainer.report.facts import Facts
-from tunesmith_trainer.report.history import LOSS, PERPLEXITY, json_lines, with_perplexity
+from tunesmith_trainer.report.history import LOSS, json_lines, with_perplexity
 from tunesmith_trainer.report.page import render_page
 
 if TYPE_CHECKING:
@@ -180,8 +181,8 @@ def numbers(figures: dict[str, Any]) -> Figures:
 
 def before_training(figures: Figures) -> Figures:
     """Return what is told of the evaluation before the first step, under names of its own."""
-    return {f"initial_{name}": value for name, value in _told(figures).items()}
+    return {f"{INITIAL}{name}": value for name, value in _told(figures).items()}
 
 
 def _told(figures: Figures) -> Figures:
-    return {name: figures[name] for name in (LOSS, PERPLEXITY) if name in figures}
+    return {name: value for name, value in figures.items() if is_headline(name)}
