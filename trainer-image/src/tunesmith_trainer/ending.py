@@ -32,8 +32,9 @@ CARD_FILE = "README.md"
 PAGE_FILE = "report.html"
 HISTORY_FILE = "metrics.jsonl"
 SAMPLES_FILE = "samples.jsonl"
+COMPLETIONS_FILE = "completions.jsonl"
 VERIFICATION_FILE = "verification.json"
-_KEPT = (SAMPLES_FILE, VERIFICATION_FILE)
+_KEPT = (SAMPLES_FILE, COMPLETIONS_FILE, VERIFICATION_FILE)
 
 Figures = dict[str, float]
 
@@ -130,6 +131,7 @@ def write_papers(run_directory: Path, folder: Path, artifact: str) -> None:
         outputs.read_record(folder),
         artifact,
         samples=read_lines(folder / SAMPLES_FILE),
+        completions=read_lines(folder / COMPLETIONS_FILE),
         verification=_read(folder / VERIFICATION_FILE),
     )
     texts = {HISTORY_FILE: json_lines(facts.entries), PAGE_FILE: render_page(facts), CARD_FILE: render_card(facts)}
