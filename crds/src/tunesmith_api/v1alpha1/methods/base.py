@@ -56,3 +56,5 @@ class MethodBlock(ApiModel):
     """Whether the model is compared with itself as it was: the base model, with the adapter switched off."""
     splits: ClassVar[bool] = False
     """Whether smaller micro-batches of the same global batch make the same steps."""
+    takes_reference_model: ClassVar[bool] = False
+    """Whether `spec.referenceModel` may name another model to compare with."""
