@@ -10,6 +10,7 @@ from tunesmith_api.base import Rule
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.methods.dpo import Dpo
 from tunesmith_api.v1alpha1.peft import reference_stays
+from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, Reward, keyed_by_name, rewards_rules
 from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, method_rules
 from tunesmith_api.v1alpha1.training.suitability import ALIGNMENT_RULES
 
@@ -26,6 +27,7 @@ class AlignmentJobSpec(JobSpec):
         ),
         *method_rules(ALIGNMENT),
         *ALIGNMENT_RULES,
+        *rewards_rules(ALIGNMENT),
         Rule(
             "!has(self.model.resumeFrom)",
             "a checkpoint does not hold the model that preferences are measured against: use model.fromJob",
@@ -42,3 +44,13 @@ class AlignmentJobSpec(JobSpec):
 
     method: Annotated[Literal["dpo"], Field(description="`dpo`: direct preference optimisation.")]
     dpo: Annotated[Dpo | None, Field(description="Parameters of method `dpo`.")] = None
+    rewards: Annotated[
+        tuple[Reward, ...] | None,
+        Field(
+            min_length=1,
+            max_length=MAX_REWARDS,
+            description="What scores each completion; the weighted sum is learnt from, and each is logged on its own."
+            " Methods that sample completions need at least one.",
+            json_schema_extra=keyed_by_name(),
+        ),
+    ] = None

@@ -54,3 +54,5 @@ class MethodBlock(ApiModel):
     """Fields of `spec.training` that would change nothing, each with the reason and what to do instead."""
     has_reference: ClassVar[bool] = False
     """Whether the model is compared with itself as it was: the base model, with the adapter switched off."""
+    uses_rewards: ClassVar[bool] = False
+    """Whether the model samples completions, and learns from what `spec.rewards` say of them."""
