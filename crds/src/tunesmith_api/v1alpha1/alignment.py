@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from tunesmith_api.base import Rule
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
@@ -13,6 +14,9 @@ from tunesmith_api.v1alpha1.peft import reference_stays
 from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, Reward, keyed_by_name, rewards_rules
 from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, method_rules
 from tunesmith_api.v1alpha1.training.suitability import ALIGNMENT_RULES
+
+if TYPE_CHECKING:
+    from tunesmith_api.v1alpha1.data_sources import Function
 
 
 class AlignmentJobSpec(JobSpec):
@@ -54,3 +58,9 @@ class AlignmentJobSpec(JobSpec):
             json_schema_extra=keyed_by_name(),
         ),
     ] = None
+
+    @property
+    @override
+    def functions(self) -> dict[str, Function]:
+        found = {f"rewards[{reward.name}].function": reward.function for reward in self.rewards or ()}
+        return super().functions | {field: function for field, function in found.items() if function is not None}
