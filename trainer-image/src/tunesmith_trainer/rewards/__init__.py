@@ -105,7 +105,7 @@ def build_rewards(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Re
 
 
 def _scorer(reward: Reward, mounts: Mounts) -> Scorer:
-    field = f"spec.rewards[{reward.name}]"
+    PLACE
     if reward.function is not None:
         return function_reward(reward.function, f"{field}.function", mounts)
     if reward.regex is not None:

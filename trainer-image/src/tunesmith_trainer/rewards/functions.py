@@ -66,7 +66,7 @@ class _FunctionProcess:
         ours, theirs = multiprocessing.Pipe()
         descriptor = theirs.fileno()
         command = [sys.executable, "-m", "tunesmith_trainer.rewards.worker", str(descriptor), *self._arguments]
-        process = subprocess.Popen(command, pass_fds=(descriptor,))  # noqa: S603 - this interpreter, and the spec's names
+        process = subprocess.Popen(command, pass_fds=(descriptor,))  # noqa: S603 - this interpreter
         theirs.close()
         self._end = weakref.finalize(self, _end, process, ours)
         try:
@@ -75,13 +75,9 @@ class _FunctionProcess:
             answer = None
         if answer is None or "problem" in answer:
             self.end()
-            # Of a file that ends the process, or never ends to load, nothing more is known.
             _, name, _, field = self._arguments
-            raise InvalidSpec(
-                answer["problem"]
-                if answer
-                else f"{field}: {name} ends the process that loads it, or never ends to load; correct it"
-            )
+            silent = f"{field}: {name} ends the process that loads it, or never ends to load; correct it"
+            raise InvalidSpec(answer["problem"] if answer else silent)
         self._connection = ours
         return ours
 

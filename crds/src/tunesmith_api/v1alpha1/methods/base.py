@@ -54,5 +54,7 @@ class MethodBlock(ApiModel):
     """Fields of `spec.training` that would change nothing, each with the reason and what to do instead."""
     has_reference: ClassVar[bool] = False
     """Whether the model is compared with itself as it was: the base model, with the adapter switched off."""
+    takes_reference_model: ClassVar[bool] = False
+    """Whether `spec.referenceModel` may name another model to compare with."""
     uses_rewards: ClassVar[bool] = False
     """Whether the model samples completions, and learns from what `spec.rewards` say of them."""
