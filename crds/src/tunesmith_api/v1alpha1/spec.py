@@ -23,6 +23,7 @@ from tunesmith_api.v1alpha1.types import ObjectName, RunId
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tunesmith_api.v1alpha1.data_sources import Function
     from tunesmith_api.v1alpha1.methods.base import MethodBlock
 
 DEFAULT_RUN_ID = "1"
@@ -245,3 +246,13 @@ class JobSpec(ApiModel):
         """The datasets to train and to evaluate on, by their field."""
         evaluation = self.evaluation.datasets if self.evaluation else None
         return {"datasets": self.datasets, "evaluation.datasets": evaluation or ()}
+
+    @property
+    def functions(self) -> dict[str, Function]:
+        """The user's functions that the job runs, by their field."""
+        return {
+            f"{block}[{index}].{name}": function
+            for block, datasets in self.all_datasets.items()
+            for index, dataset in enumerate(datasets)
+            for name, function in dataset.functions.items()
+        }

@@ -58,3 +58,5 @@ class MethodBlock(ApiModel):
     """Whether smaller micro-batches of the same global batch make the same steps."""
     takes_reference_model: ClassVar[bool] = False
     """Whether `spec.referenceModel` may name another model to compare with."""
+    uses_rewards: ClassVar[bool] = False
+    """Whether the model samples completions, and learns from what `spec.rewards` say of them."""
