@@ -13,8 +13,9 @@ from tunesmith_trainer.manifests import damage, read_manifest
 from tunesmith_trainer.models.adapters import new_config
 from tunesmith_trainer.models.adapters.conversion import InitialAdapter, mutates_base
 from tunesmith_trainer.models.adapters.prompt_tuning import require_positions
-from tunesmith_trainer.models.adapters.saved import ADAPTER, continue_adapter, read_config
+from tunesmith_trainer.models.adapters.saved import ADAPTER, continue_adapter, read_config, require_task
 from tunesmith_trainer.models.chat_template import set_chat_template
+from tunesmith_trainer.models.classifier import classifier_weights
 from tunesmith_trainer.models.folders import Folder
 from tunesmith_trainer.models.hub import hub_folder, pins
 from tunesmith_trainer.models.merge import merged_base
@@ -174,6 +175,9 @@ class ModelPlan:
 
     def _weights(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
         spec = self.context.run.spec
+        if self.base is not None and self.context.run.task == "SEQ_CLS":
+            seed = spec.training.seed
+            return classifier_weights(self.base, self.weights_dtype, spec.model, seed, quantises=True)
         if self.base is not None:
             return load_weights(self.base, self.weights_dtype, spec.model, quantises=True)
         if spec.model.architecture is None:
@@ -236,6 +240,8 @@ def find_model(context: RunContext, *, outlined: bool = False) -> ModelPlan:
     if not (outlined and isinstance(resolved.base, HubModel)):
         base.require_model()
     adapter = None if resolved.adapter is None else Folder.find(resolved.adapter, context, "the adapter")
+    if adapter is not None:
+        require_task(adapter, context.run.task, continues=resolved.from_adapter != "merge")
     if resolved.digest is not None:
         _require_unchanged(context, adapter or base, resolved.digest)
     if resolved.checkpoint is not None:
