@@ -46,6 +46,12 @@ def tasks(seed: int) -> tuple[list[Task], list[Task]]:
     return every[HELD_OUT:], every[:HELD_OUT]
 
 
+def preferences(rows: list[Task], *, swapped: bool = False) -> list[dict[str, str]]:
+    """Return pairs that prefer answers up, or with labels swapped answers down."""
+    names = ("rejected", "chosen") if swapped else ("chosen", "rejected")
+    return [{"prompt": task.prompt, names[0]: task.up, names[1]: task.down} for task in rows]
+
+
 @dataclass(frozen=True)
 class Standing:
     """How a model sorts tasks that it was not trained on.

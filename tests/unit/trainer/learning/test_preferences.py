@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sorting import TASK_LENGTH, Sorter, Standing, Task
+from sorting import TASK_LENGTH, Sorter, Standing, preferences
 
 SEEDS = (1, 2, 3)
 ACCURACY = 0.95
@@ -26,18 +26,12 @@ class Claim:
 CLAIMS = {"dpo": Claim(1e-4, 0.65, {"beta": 0.1})}
 
 
-def rows(method: str, training: list[Task], *, swapped: bool) -> list[dict[str, Any]]:
-    """Return preferences for answers up, or swapped for answers down."""
-    pairs = [(task.prompt, *((task.down, task.up) if swapped else (task.up, task.down))) for task in training]
-    return [{"prompt": prompt, "chosen": chosen, "rejected": rejected} for prompt, chosen, rejected in pairs]
-
-
 def align(lab: Any, finished: Any, start: Any, method: str, *, seed: int, swapped: bool = False) -> Standing:
     claim = CLAIMS[method]
     spec = {
         "method": method,
         "model": {"fromJob": {"name": "sorter"}},
-        "datasets": [lab.put("preferences.jsonl", rows(method, start.training, swapped=swapped))],
+        "datasets": [lab.put("preferences.jsonl", preferences(start.training, swapped=swapped))],
         "training": {
             "maxLength": TASK_LENGTH,
             "maxSteps": 100,
