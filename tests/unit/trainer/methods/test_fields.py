@@ -84,6 +84,8 @@ BASIS = {
     "perDeviceTrainBatchSize": 2,
     "perDeviceEvalBatchSize": 2,
 }
+# Of the fields that change a run, those whose tests stand for the others in shorter suites.
+STANDING = {"maxSteps", "perDeviceTrainBatchSize", "learningRate", "optim", "evalSteps", "seed", "extraArguments"}
 PAIRS = [(method, field) for method in METHODS for field in CHANGES if field not in REFUSED.get(method, ())]
 
 
@@ -168,9 +170,16 @@ def trains(module: Any) -> bool:
     return bool(getattr(module, "gradient_checkpointing", False))
 
 
-@pytest.mark.slow
+@pytest.mark.methods("training field")
 @pytest.mark.usefixtures("_as_before")
-@pytest.mark.parametrize(("method", "field"), [pair for pair in PAIRS if pair[1] not in UNSEEN | ELSEWHERE])
+@pytest.mark.parametrize(
+    ("method", "field"),
+    [
+        pytest.param(*pair, marks=pytest.mark.slow if pair[1] in STANDING else ())
+        for pair in PAIRS
+        if pair[1] not in UNSEEN | ELSEWHERE
+    ],
+)
 def test_it_changes_the_run(lab: Any, base: Any, method: str, field: str) -> None:
     beside, value = CHANGES[field]
     before, after = (shown(lab, base, method, training) for training in (beside, beside | {field: value}))
