@@ -71,7 +71,7 @@ class Ending:
         facts = self._facts(plan) | {"initialEvaluation": initial, "finalEvaluation": final, "bestStep": best}
         outputs.write_record(staged, context, facts)
         write_papers(context.run_directory, staged, kind)
-        manifest = seal(staged, kind, step, context)
+        manifest = seal(staged, kind, step, context, task=context.run.task)
         outputs.commit_output(context, self._fence, staged)
         self._clear()
         self._reporter.enter("finished")
@@ -103,6 +103,7 @@ class Ending:
         return {
             "dataDigest": plan.data_digest,
             "data": plan.data_report,
+            "task": self._context.run.task,
             "model": describe(plan.trainer.model, self._context.run.spec.model.architecture),
             "seed": self._context.run.spec.training.seed,
             "worldSize": self._context.world_size,
