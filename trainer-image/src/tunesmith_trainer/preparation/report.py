@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.preparation import (
@@ -27,14 +28,28 @@ _MUCH_LONGER = 2.0
 _RARE = 0.1
 
 
-def compose(context: RunContext, data: dict[str, Any], outline: Outline, memory: MemoryEstimate) -> PreparationReport:
+@dataclass(frozen=True)
+class Models:
+    """What was found about the models of a run.
+
+    Attributes:
+        outline: What is known of the one that is trained, without its weights.
+        memory: What training needs of one device.
+        warnings: What is allowed but probably not meant about those beside it.
+    """
+
+    outline: Outline
+    memory: MemoryEstimate
+    warnings: tuple[str, ...] = ()
+
+
+def compose(context: RunContext, data: dict[str, Any], models: Models) -> PreparationReport:
     """Return the report.
 
     Args:
         context: The run.
         data: What was found in the data, as it goes into the run's record.
-        outline: What is known of the model without its weights.
-        memory: What training needs of one device.
+        models: What was found about the models.
     """
     train, evaluation = data["train"], data["evaluation"]
     lengths = train["tokenLength"]
@@ -53,12 +68,12 @@ def compose(context: RunContext, data: dict[str, Any], outline: Outline, memory:
             AnswerFinding(kind=kind, count=each["count"], token_lengths=_lengths(each))
             for kind, each in train.get("answers", {}).items()
         ),
-        "parameters": outline.shape.parameters,
-        "trainable_parameters": outline.shape.trained,
-        "memory": memory,
+        "parameters": models.outline.shape.parameters,
+        "trainable_parameters": models.outline.shape.trained,
+        "memory": models.memory,
     }
     report = PreparationReport(**found)
-    warnings = [*warnings_of(report, context.run.spec.training.max_length)]
+    warnings = [*models.warnings, *warnings_of(report, context.run.spec.training.max_length)]
     if data.get("chatTemplateGiven"):
         warnings.append("the tokenizer has no chat template and gets ChatML; the output carries it")
     kept = tuple(warning[:WARNING_LENGTH] for warning in warnings[:MAX_WARNINGS])
