@@ -9,6 +9,8 @@ from pydantic import Field
 from tunesmith_api.base import Rule
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.methods.dpo import Dpo
+from tunesmith_api.v1alpha1.methods.kto import Kto
+from tunesmith_api.v1alpha1.methods.reward import RewardModelling
 from tunesmith_api.v1alpha1.peft import reference_stays
 from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, method_rules
 from tunesmith_api.v1alpha1.training.suitability import ALIGNMENT_RULES
@@ -40,5 +42,13 @@ class AlignmentJobSpec(JobSpec):
         reference_stays(tuple(method for method, block in ALIGNMENT.items() if block.has_reference)),
     )
 
-    method: Annotated[Literal["dpo"], Field(description="`dpo`: direct preference optimisation.")]
+    method: Annotated[
+        Literal["dpo", "kto", "reward"],
+        Field(
+            description="`dpo`: direct preference optimisation; `kto`: Kahneman-Tversky optimisation, on answers that"
+            " are labelled good or bad; `reward`: a reward model, which scores texts."
+        ),
+    ]
     dpo: Annotated[Dpo | None, Field(description="Parameters of method `dpo`.")] = None
+    kto: Annotated[Kto | None, Field(description="Parameters of method `kto`.")] = None
+    reward: Annotated[RewardModelling | None, Field(description="Parameters of method `reward`.")] = None
