@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from tunesmith_api.base import Rule
+from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.methods.dpo import Dpo
 from tunesmith_api.v1alpha1.methods.kto import Kto
 from tunesmith_api.v1alpha1.methods.reward import RewardModelling
 from tunesmith_api.v1alpha1.peft import reference_stays
-from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, method_rules
+from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, REWARDS_FROM_THE_HUB, Reward, keyed_by_name, rewards_rules
+from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, hub_rules, method_rules
 from tunesmith_api.v1alpha1.training.suitability import ALIGNMENT_RULES
+
+if TYPE_CHECKING:
+    from tunesmith_api.v1alpha1.data_sources import Function
+
+_REFERENCED = [method for method, block in ALIGNMENT.items() if block.takes_reference_model]
 
 
 class AlignmentJobSpec(JobSpec):
@@ -21,6 +29,7 @@ class AlignmentJobSpec(JobSpec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *SPEC_RULES,
+        *hub_rules(from_the_hub("self.referenceModel"), REWARDS_FROM_THE_HUB),
         Rule(
             "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming",
             "preferences are read before training: remove streaming",
@@ -28,6 +37,7 @@ class AlignmentJobSpec(JobSpec):
         ),
         *method_rules(ALIGNMENT),
         *ALIGNMENT_RULES,
+        *rewards_rules(ALIGNMENT),
         Rule(
             "!has(self.model.resumeFrom)",
             "a checkpoint does not hold the model that preferences are measured against: use model.fromJob",
@@ -38,6 +48,12 @@ class AlignmentJobSpec(JobSpec):
             "an architecture has random weights and can not be aligned:"
             " pretrain it with a FineTuneJob and use model.fromJob",
             ".model.architecture",
+        ),
+        Rule(
+            f"!has(self.referenceModel) || self.method in {_REFERENCED}",
+            f"this method compares with no reference model, only {', '.join(_REFERENCED)} can be given one:"
+            " remove referenceModel",
+            ".referenceModel",
         ),
         reference_stays(tuple(method for method, block in ALIGNMENT.items() if block.has_reference)),
     )
@@ -52,3 +68,26 @@ class AlignmentJobSpec(JobSpec):
     dpo: Annotated[Dpo | None, Field(description="Parameters of method `dpo`.")] = None
     kto: Annotated[Kto | None, Field(description="Parameters of method `kto`.")] = None
     reward: Annotated[RewardModelling | None, Field(description="Parameters of method `reward`.")] = None
+    reference_model: Annotated[
+        AuxiliaryModel | None,
+        Field(
+            description="The model to compare with; it must have the vocabulary of `spec.model`. Absent means the model"
+            " itself as it was before this job."
+        ),
+    ] = None
+    rewards: Annotated[
+        tuple[Reward, ...] | None,
+        Field(
+            min_length=1,
+            max_length=MAX_REWARDS,
+            description="What scores each completion; the weighted sum is learnt from, and each is logged on its own."
+            " Methods that sample completions need at least one.",
+            json_schema_extra=keyed_by_name(),
+        ),
+    ] = None
+
+    @property
+    @override
+    def functions(self) -> dict[str, Function]:
+        found = {f"rewards[{index}].function": reward.function for index, reward in enumerate(self.rewards or ())}
+        return super().functions | {field: function for field, function in found.items() if function is not None}

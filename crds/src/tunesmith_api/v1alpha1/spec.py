@@ -17,12 +17,13 @@ from tunesmith_api.v1alpha1.preparation import Prepare
 from tunesmith_api.v1alpha1.reporting import Reporting, StepRange
 from tunesmith_api.v1alpha1.status import MAX_NODES
 from tunesmith_api.v1alpha1.training import Training
-from tunesmith_api.v1alpha1.training.suitability import PROCESS_RULES, ignored_by
+from tunesmith_api.v1alpha1.training.suitability import FITTING_RULES, PROCESS_RULES, ignored_by, not_split
 from tunesmith_api.v1alpha1.types import ObjectName, RunId
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tunesmith_api.v1alpha1.data_sources import Function
     from tunesmith_api.v1alpha1.methods.base import MethodBlock
 
 DEFAULT_RUN_ID = "1"
@@ -66,6 +67,7 @@ def _claim_for_all_nodes(block: str) -> Rule:
 
 _COMMON_RULES = (
     *PROCESS_RULES,
+    *FITTING_RULES,
     Rule(
         "!has(self.training) || !has(self.training.evalStrategy) || self.training.evalStrategy == 'no'"
         " || has(self.evaluation)",
@@ -100,15 +102,6 @@ _FROM_HUB = (
     " || (has(self.evaluation) && has(self.evaluation.datasets) && self.evaluation.datasets.exists(d, has(d.hub)))"
 )
 _DATA_RULES = (
-    *(
-        Rule(
-            f"!has(self.model.{field}) || {_FROM_HUB}",
-            f"{field} is only for what comes from the Hub, by model.name, model.tokenizer.name, another job or"
-            " datasets: remove it",
-            f".model.{field}",
-        )
-        for field in ("tokenSecretRef", "cache")
-    ),
     Rule(
         "!has(self.datasets) || self.datasets.all(d, !has(d.weight))"
         " || (self.datasets.size() > 1 && self.datasets.all(d, has(d.weight)))",
@@ -138,6 +131,21 @@ _DATA_RULES = (
 
 SPEC_RULES = (*_COMMON_RULES, *_REPORTING_RULES, *_DATA_RULES)
 """Of both kinds' specs."""
+
+
+def hub_rules(*more: str) -> Iterator[Rule]:
+    """Yield the rules that the Hub's token and cache are set only where something comes from the Hub.
+
+    Args:
+        more: CEL expressions, each true when something of the kind's own comes from there.
+    """
+    for field in ("tokenSecretRef", "cache"):
+        yield Rule(
+            f"!has(self.model.{field}) || {' || '.join((_FROM_HUB, *more))}",
+            f"{field} is only for what comes from the Hub, by the name of a model or tokenizer, another job or"
+            " datasets: remove it",
+            f".model.{field}",
+        )
 
 
 def _only_with(method: str) -> Rule:
@@ -203,6 +211,7 @@ def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
             yield from _rows_at_a_time(method, block.fewest_rows)
         for rule in block.spec_rules:
             yield Rule(f"self.method != '{method}' || ({rule.rule})", rule.message, rule.field_path)
+        yield from not_split(method, block)
 
 
 class JobSpec(ApiModel):
@@ -268,3 +277,13 @@ class JobSpec(ApiModel):
         """The datasets to train and to evaluate on, by their field."""
         evaluation = self.evaluation.datasets if self.evaluation else None
         return {"datasets": self.datasets, "evaluation.datasets": evaluation or ()}
+
+    @property
+    def functions(self) -> dict[str, Function]:
+        """The user's functions that the job runs, by their field."""
+        return {
+            f"{block}[{index}].{name}": function
+            for block, datasets in self.all_datasets.items()
+            for index, dataset in enumerate(datasets)
+            for name, function in dataset.functions.items()
+        }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tunesmith_api.run import FrozenRun
     from tunesmith_api.v1alpha1.chat_template import ChatTemplate
-    from tunesmith_api.v1alpha1.data_sources import UserFunction
+    from tunesmith_api.v1alpha1.data_sources import Function
     from tunesmith_api.v1alpha1.datasets import Dataset
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the pod's own memory disk, where torch's workers meet
@@ -56,7 +56,8 @@ def _claims(run: FrozenRun) -> Iterator[Mounted]:
     written = {output} | ({cache.claim_name} if cache else set())
     tokenizer, chat_template = run.spec.model.tokenizer, run.spec.model.chat_template
     used = {dataset.claim.name for dataset in _datasets(run) if dataset.claim is not None}
-    used |= {place.claim for place in (run.model.base, run.model.adapter) if isinstance(place, VolumePath)}
+    places = [place for model in (run.model, *run.auxiliary_models) for place in (model.base, model.adapter)]
+    used |= {place.claim for place in places if isinstance(place, VolumePath)}
     used |= {tokenizer.path.claim} if tokenizer and tokenizer.path else set()
     used |= {chat_template.claim.name} if chat_template and chat_template.claim else set()
     for index, claim in enumerate((output, *sorted((used | written) - {output}))):
@@ -70,8 +71,7 @@ def _claims(run: FrozenRun) -> Iterator[Mounted]:
 
 def _config_maps(run: FrozenRun) -> Iterator[Mounted]:
     keys: dict[str, set[str]] = {}
-    blocks: list[Dataset | UserFunction | ChatTemplate] = [*_datasets(run)]
-    blocks += [function for dataset in _datasets(run) for function in dataset.functions.values()]
+    blocks: list[Dataset | Function | ChatTemplate] = [*_datasets(run), *run.spec.functions.values()]
     blocks += [run.spec.model.chat_template] if run.spec.model.chat_template else []
     for block in blocks:
         if block.config_map is not None:

@@ -66,3 +66,9 @@ class MethodBlock(ApiModel):
     """What the trained model is made for."""
     has_reference: ClassVar[bool] = False
     """Whether the model is compared with itself as it was: the base model, with the adapter switched off."""
+    splits: ClassVar[bool] = False
+    """Whether smaller micro-batches of the same global batch make the same steps."""
+    takes_reference_model: ClassVar[bool] = False
+    """Whether `spec.referenceModel` may name another model to compare with."""
+    uses_rewards: ClassVar[bool] = False
+    """Whether the model samples completions, and learns from what `spec.rewards` say of them."""

@@ -20,6 +20,7 @@ class RewardModelling(MethodBlock):
         "labelSmoothingFactor": "the loss of preferences has no targets to smooth: remove it",
         "averageTokensAcrossDevices": "the loss of preferences is a mean over pairs, not over tokens: remove it",
     }
+    splits = True
     task = "SEQ_CLS"
     takes_margins = True
     spec_rules = (
