@@ -33,6 +33,7 @@ _CHOSEN = "(has(self.lossType) ? self.lossType : ['sigmoid'])"
 _SMOOTHED = ("sigmoid", "robust", "exo_pair", "aot", "aot_unpaired")
 _SMOOTHED_ALWAYS = ("robust", "exo_pair")
 _DIVERGING = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft")
+_WHOLE = ("aot", "aot_unpaired", "sft")
 # TRL refuses the first two; with the others its multiplication in place stops the backward pass.
 _UNWEIGHTED = ("aot", "aot_unpaired", "hinge", "sft")
 
@@ -46,13 +47,21 @@ def _needs(field: str, other: str) -> Rule:
     return Rule(f"!has(self.{field}) || {_is_on(other)}", f"{field} belongs to {other}: set {other}: true", f".{field}")
 
 
-SYNC_WITHOUT_ADAPTER = Rule(
-    "!has(self.dpo) || !has(self.dpo.syncRefModel) || !self.dpo.syncRefModel || !has(self.peft)",
-    "with an adapter the reference is the base model itself, which can not follow the trained one:"
-    " remove syncRefModel, or peft",
-    ".dpo.syncRefModel",
+DPO_RULES = (
+    Rule(
+        f"!has(self.dpo) || !has(self.dpo.lossType) || !self.dpo.lossType.exists(loss, loss in {list(_WHOLE)})"
+        " || !has(self.training) || !has(self.training.autoFindBatchSize) || !self.training.autoFindBatchSize",
+        f"the losses {', '.join(_WHOLE)} look at a micro-batch as a whole: remove autoFindBatchSize, or these losses",
+        ".training.autoFindBatchSize",
+    ),
+    Rule(
+        "!has(self.dpo) || !has(self.dpo.syncRefModel) || !self.dpo.syncRefModel || !has(self.peft)",
+        "with an adapter the reference is the base model itself, which can not follow the trained one:"
+        " remove syncRefModel, or peft",
+        ".dpo.syncRefModel",
+    ),
 )
-"""Of AlignmentJob's spec."""
+"""Of AlignmentJob's spec: what the block has to do with the rest."""
 
 
 class Dpo(MethodBlock):
@@ -61,6 +70,7 @@ class Dpo(MethodBlock):
     formats = ("preference",)
     rows = "preference rows: prompt, chosen, rejected (no templates)"
     learning_rates = LearningRates(full=1e-6, lora=1e-5, ia3=1.5e-4, prompt_tuning=1.5e-3)
+    splits = True
     ignored = {
         "labelSmoothingFactor": "the loss of preferences has no targets to smooth: use dpo.labelSmoothing",
         "neftuneNoiseAlpha": "noise on the embeddings would disturb the reference model too: remove it",
