@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.methods.kto import Kto
@@ -13,19 +13,16 @@ from tunesmith_trainer.data.encode import Encoder, encode_labelled
 from tunesmith_trainer.data.feed import Feed
 from tunesmith_trainer.data.tables import pair_with_neighbours, shuffle_table
 from tunesmith_trainer.methods.arguments import config_arguments, method_block
-from tunesmith_trainer.methods.plan import TrainingPlan
-from tunesmith_trainer.models.adapters.lora import lora_b_ratio
-from tunesmith_trainer.models.adapters.settling import require_unchanged_base, settle_adapter
-from tunesmith_trainer.models.head import use_plain_head
-from tunesmith_trainer.models.prepare import plan_model
-from tunesmith_trainer.models.tokenizers import ensure_chat_template
+from tunesmith_trainer.methods.preference import PreferenceTask
+from tunesmith_trainer.models.adapters.settling import require_unchanged_base
+from tunesmith_trainer.models.reference import reference_model
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
     from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.data.corpus import Corpora
+    from tunesmith_trainer.methods.plan import TrainingPlan
 
 _log = logging.getLogger(__name__)
 
@@ -36,46 +33,13 @@ def build(context: RunContext) -> TrainingPlan:
 
     from tunesmith_trainer.methods.kto_trainer import PreparedKTOTrainer
 
-    training = context.run.spec.training
-    # Makes the processes know each other, which then fetch rows once for all.
     arguments = KTOConfig(**trl_arguments(context))
-    corpora = open_rows(context)
-    source = plan_model(context, arguments)
-    tokenizer = source.tokenizer((), arguments)
-    given_template = corpora.chat and ensure_chat_template(tokenizer)
-    feed = make_feed(context, tokenizer)
-    train, report = feed.table(corpora.train, "train on")
-    held_out, held_out_report = feed.table(corpora.evaluation, "evaluate on") if corpora.evaluation else (None, None)
-    advice = weight_advice(report["labels"], method_block(context, Kto))
-    if advice:
-        _log.warning("%s", advice)
-    prepared = source.load(tokenizer)
-    if prepared.adapter_config is not None:
+    task = _ordered(PreferenceTask.begin(context, arguments, open_rows=open_rows, make_feed=make_feed))
+    prepared = task.source.load(task.tokenizer)
+    if prepared.adapter_config is not None and context.run.reference is None:
         require_unchanged_base(prepared.adapter_config)
-    trainer = PreparedKTOTrainer(
-        training=training,
-        lora_b_ratio=lora_b_ratio(context.run.spec.peft),
-        model=prepared.model,
-        # TRL would load its own from the path in the config, which is not what is trained when that is a merge.
-        ref_model=None if source.trains_adapter else copy.deepcopy(prepared.model).eval(),
-        args=arguments,
-        # The sampler keeps the order, so that rows which are paired meet in a micro-batch: without this, classes of
-        # rows that follow each other in the files would be learnt one after the other.
-        train_dataset=_paired(context, shuffle_table(train, training.order_seed), training.per_device_train_batch_size),
-        eval_dataset=None if held_out is None else _paired(context, held_out, training.per_device_eval_batch_size),
-        processing_class=tokenizer,
-        peft_config=prepared.adapter,
-    )
-    settle_adapter(trainer.model)
-    use_plain_head(trainer)
-    return TrainingPlan(
-        trainer=trainer,
-        output=prepared.output,
-        evaluates=held_out is not None,
-        data_digest=corpora.digest,
-        data_report=corpora.report
-        | {"train": report, "evaluation": held_out_report, "chatTemplateGiven": given_template, "weightAdvice": advice},
-    )
+    reference = reference_model(context, prepared, task.tokenizer)
+    return task.plan(PreparedKTOTrainer(ref_model=reference, **task.trainer_arguments(prepared)), prepared)
 
 
 def trl_arguments(context: RunContext) -> dict[str, Any]:
@@ -102,6 +66,19 @@ def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:
     )
 
 
-def _paired(context: RunContext, rows: Dataset, size: int) -> Dataset:
-    """Return rows with what the loss estimates the KL divergence on, where it does so at all."""
-    return pair_with_neighbours(rows, size) if method_block(context, Kto).loss_type == "kto" else rows
+def _ordered(task: PreferenceTask) -> PreferenceTask:
+    """Return the rows as they are trained on: drawn once, and paired with their neighbours.
+
+    The sampler keeps their order, so that rows that are paired meet in a micro-batch. Classes of rows that follow each
+    other in the files would be learnt one after the other.
+    """
+    options, training = method_block(task.context, Kto), task.context.run.spec.training
+    advice = weight_advice(task.report["train"]["labels"], options)
+    if advice:
+        _log.warning("%s", advice)
+    train, held_out = shuffle_table(task.train, training.order_seed), task.held_out
+    if options.loss_type == "kto":
+        train = pair_with_neighbours(train, training.per_device_train_batch_size)
+        size = training.per_device_eval_batch_size
+        held_out = None if held_out is None else pair_with_neighbours(held_out, size)
+    return replace(task, train=train, held_out=held_out, report=task.report | {"weightAdvice": advice})

@@ -5,21 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.methods.reward import RewardModelling
-from tunesmith_trainer.data.corpus import open_corpora
 from tunesmith_trainer.data.encode import Encoder, encode_comparisons
 from tunesmith_trainer.data.feed import Feed
 from tunesmith_trainer.methods.arguments import config_arguments, method_block
-from tunesmith_trainer.methods.plan import TrainingPlan
-from tunesmith_trainer.models.adapters.lora import lora_b_ratio
-from tunesmith_trainer.models.adapters.settling import settle_adapter
-from tunesmith_trainer.models.prepare import plan_model
-from tunesmith_trainer.models.tokenizers import ensure_chat_template
+from tunesmith_trainer.methods.preference import PreferenceTask, open_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from tunesmith_trainer.context import RunContext
-    from tunesmith_trainer.data.corpus import Corpora
+    from tunesmith_trainer.methods.plan import TrainingPlan
+
+open_rows = open_pairs
 
 
 def build(context: RunContext) -> TrainingPlan:
@@ -28,35 +25,10 @@ def build(context: RunContext) -> TrainingPlan:
 
     from tunesmith_trainer.methods.reward_trainer import PreparedRewardTrainer
 
-    # Makes the processes know each other, which then fetch rows once for all.
     arguments = RewardConfig(**trl_arguments(context))
-    corpora = open_rows(context)
-    source = plan_model(context, arguments)
-    tokenizer = source.tokenizer((), arguments)
-    given_template = corpora.chat and ensure_chat_template(tokenizer)
-    feed = make_feed(context, tokenizer)
-    train, report = feed.table(corpora.train, "train on")
-    held_out, held_out_report = feed.table(corpora.evaluation, "evaluate on") if corpora.evaluation else (None, None)
-    prepared = source.load(tokenizer)
-    trainer = PreparedRewardTrainer(
-        training=context.run.spec.training,
-        lora_b_ratio=lora_b_ratio(context.run.spec.peft),
-        model=prepared.model,
-        args=arguments,
-        train_dataset=train,
-        eval_dataset=held_out,
-        processing_class=tokenizer,
-        peft_config=prepared.adapter,
-    )
-    settle_adapter(trainer.model)
-    return TrainingPlan(
-        trainer=trainer,
-        output=prepared.output,
-        evaluates=held_out is not None,
-        data_digest=corpora.digest,
-        data_report=corpora.report
-        | {"train": report, "evaluation": held_out_report, "chatTemplateGiven": given_template},
-    )
+    task = PreferenceTask.begin(context, arguments, make_feed=make_feed)
+    prepared = task.source.load(task.tokenizer)
+    return task.plan(PreparedRewardTrainer(**task.trainer_arguments(prepared)), prepared)
 
 
 def trl_arguments(context: RunContext) -> dict[str, Any]:
@@ -66,11 +38,6 @@ def trl_arguments(context: RunContext) -> dict[str, Any]:
     block = method_block(context, RewardModelling)
     own = {"center_rewards_coefficient": block.center_rewards_coefficient, "disable_dropout": block.disable_dropout}
     return config_arguments(context, RewardConfig, **own)
-
-
-def open_rows(context: RunContext) -> Corpora:
-    """Return the rows to train and to evaluate on."""
-    return open_corpora(context.run.spec, context, ("preference",))
 
 
 def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:

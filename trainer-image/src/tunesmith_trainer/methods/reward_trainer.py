@@ -6,6 +6,7 @@ from typing import Any
 
 from trl import RewardTrainer
 
+from tunesmith_trainer.models.adapters.settling import settle_adapter
 from tunesmith_trainer.optimizers.trainer import SpecTrainer
 
 _MARGIN = "margin"
@@ -20,6 +21,7 @@ class PreparedRewardTrainer(SpecTrainer, RewardTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Make a trainer; see `SpecTrainer`."""
         super().__init__(*args, **kwargs)
+        settle_adapter(self.model)
         self.model.register_forward_pre_hook(_without_margin, with_kwargs=True)
 
 

@@ -34,6 +34,7 @@ class Kto(MethodBlock):
     }
     fewest_rows = 2
     has_reference = True
+    takes_reference_model = True
 
     loss_type: Annotated[
         Literal["kto", "apo_zero_unpaired"],
