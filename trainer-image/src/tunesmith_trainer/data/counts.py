@@ -101,7 +101,7 @@ class Counts:
         told = {
             kind: {"count": len(lengths), **token_lengths(lengths)} for kind, lengths in sorted(self.answers.items())
         }
-        return {"alike": self.alike, "answers": told}
+        return {"answers": told} | ({"alike": self.alike} if "chosen" in told else {})
 
     def _duplicates(self) -> int:
         import numpy as np

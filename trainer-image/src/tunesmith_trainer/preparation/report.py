@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_api.v1alpha1.methods.kto import Kto
 from tunesmith_api.v1alpha1.preparation import (
     MAX_FINDINGS,
     MAX_WARNINGS,
@@ -15,6 +16,8 @@ from tunesmith_api.v1alpha1.preparation import (
     PreparationReport,
     TokenLengths,
 )
+from tunesmith_trainer.data.balance import label_counts, weight_advice
+from tunesmith_trainer.methods.arguments import method_block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,6 +77,9 @@ def compose(context: RunContext, data: dict[str, Any], models: Models) -> Prepar
     }
     report = PreparationReport(**found)
     warnings = [*models.warnings, *warnings_of(report, context.run.spec.training.max_length)]
+    if context.run.spec.method == "kto":
+        advice = weight_advice(label_counts(train), method_block(context, Kto))
+        warnings += [advice] if advice else []
     if data.get("chatTemplateGiven"):
         warnings.append("the tokenizer has no chat template and gets ChatML; the output carries it")
     kept = tuple(warning[:WARNING_LENGTH] for warning in warnings[:MAX_WARNINGS])
