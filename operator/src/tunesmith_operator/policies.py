@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tunesmith_api.meta import Reason
 from tunesmith_api.naming import job_class
 from tunesmith_api.v1alpha1.training.suitability import cuda_only
-from tunesmith_operator.desired import dependencies, references
+from tunesmith_operator.desired import cycles, dependencies, references
 
 if TYPE_CHECKING:
     from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
@@ -183,7 +183,7 @@ def attention_is_available(candidate: Candidate) -> Finding | None:
 
 def no_cycle(candidate: Candidate) -> Finding | None:
     """Find a chain of jobs to start from that leads back to the job: it would wait for itself for ever."""
-    way = dependencies.cycle(candidate.inputs)
+    way = cycles.find(candidate.inputs)
     if way is None:
         return None
     if len(way.path) == 2:  # noqa: PLR2004 - the job, and itself again

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from tunesmith_api.base import Rule
 from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
@@ -59,3 +60,8 @@ class AlignmentJobSpec(JobSpec):
             " itself as it was before this job."
         ),
     ] = None
+
+    @property
+    @override
+    def auxiliary_models(self) -> dict[str, AuxiliaryModel]:
+        return {"referenceModel": self.reference_model} if self.reference_model else {}

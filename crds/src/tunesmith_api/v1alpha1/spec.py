@@ -23,7 +23,9 @@ from tunesmith_api.v1alpha1.types import ObjectName, RunId
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel
     from tunesmith_api.v1alpha1.methods.base import MethodBlock
+    from tunesmith_api.v1alpha1.model import JobOutput
 
 DEFAULT_RUN_ID = "1"
 
@@ -237,6 +239,17 @@ class JobSpec(ApiModel):
             " fresh run."
         ),
     ] = DEFAULT_RUN_ID
+
+    @property
+    def auxiliary_models(self) -> dict[str, AuxiliaryModel]:
+        """The models beside the one that is trained, by their path below spec."""
+        return {}
+
+    @property
+    def from_jobs(self) -> dict[str, JobOutput]:
+        """The outputs of other jobs that are taken, by the field below spec."""
+        blocks = {"model": self.model, **self.auxiliary_models}
+        return {f"{path}.fromJob": block.from_job for path, block in blocks.items() if block.from_job is not None}
 
     @property
     def all_datasets(self) -> dict[str, tuple[Dataset, ...]]:

@@ -59,7 +59,7 @@ def freeze(ingredients: Ingredients) -> FrozenRun:
         generation=ingredients.generation,
         spec=_resolved(ingredients, trains_adapter=trains_adapter),
         model=model,
-        reference=_reference(spec, ingredients.sources),
+        reference=resolve_auxiliary(spec, ingredients.sources).get("referenceModel"),
         profile=ingredients.profile,
         operator_version=ingredients.operator_version,
     )
@@ -87,20 +87,13 @@ def resolve_model(spec: FineTuneJobSpec | AlignmentJobSpec, sources: Sources) ->
     return _named(spec.model)
 
 
-def _reference(spec: FineTuneJobSpec | AlignmentJobSpec, sources: Sources) -> ResolvedModel | None:
-    if isinstance(spec, FineTuneJobSpec) or spec.reference_model is None:
-        return None
-    return resolve_auxiliary(spec.reference_model, sources.get("referenceModel.fromJob"))
-
-
-def resolve_auxiliary(model: AuxiliaryModel, source: OutputRecord | Saved | None) -> ResolvedModel:
-    """Return where a model is that takes part without being trained.
-
-    Args:
-        model: The block of the spec.
-        source: The output of the job that it names, None when it names none.
-    """
-    return _output(source, None) if isinstance(source, OutputRecord) else _named(model)
+def resolve_auxiliary(spec: FineTuneJobSpec | AlignmentJobSpec, sources: Sources) -> dict[str, ResolvedModel]:
+    """Return where the models are that take part without being trained, by their path below spec."""
+    resolved = {}
+    for path, model in spec.auxiliary_models.items():
+        source = sources.get(f"{path}.fromJob")
+        resolved[path] = _output(source, None) if isinstance(source, OutputRecord) else _named(model)
+    return resolved
 
 
 def _named(model: ModelSource | AuxiliaryModel) -> ResolvedModel:
