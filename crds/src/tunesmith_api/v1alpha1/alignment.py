@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
@@ -12,8 +12,12 @@ from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.methods.dpo import Dpo
 from tunesmith_api.v1alpha1.peft import reference_stays
+from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, REWARDS_FROM_THE_HUB, Reward, keyed_by_name, rewards_rules
 from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, hub_rules, method_rules
 from tunesmith_api.v1alpha1.training.suitability import ALIGNMENT_RULES
+
+if TYPE_CHECKING:
+    from tunesmith_api.v1alpha1.data_sources import Function
 
 _REFERENCED = [method for method, block in ALIGNMENT.items() if block.takes_reference_model]
 
@@ -23,7 +27,7 @@ class AlignmentJobSpec(JobSpec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *SPEC_RULES,
-        *hub_rules(from_the_hub("self.referenceModel")),
+        *hub_rules(from_the_hub("self.referenceModel"), REWARDS_FROM_THE_HUB),
         Rule(
             "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming",
             "preferences are read before training: remove streaming",
@@ -31,6 +35,7 @@ class AlignmentJobSpec(JobSpec):
         ),
         *method_rules(ALIGNMENT),
         *ALIGNMENT_RULES,
+        *rewards_rules(ALIGNMENT),
         Rule(
             "!has(self.model.resumeFrom)",
             "a checkpoint does not hold the model that preferences are measured against: use model.fromJob",
@@ -60,8 +65,26 @@ class AlignmentJobSpec(JobSpec):
             " itself as it was before this job."
         ),
     ] = None
+    rewards: Annotated[
+        tuple[Reward, ...] | None,
+        Field(
+            min_length=1,
+            max_length=MAX_REWARDS,
+            description="What scores each completion; the weighted sum is learnt from, and each is logged on its own."
+            " Methods that sample completions need at least one.",
+            json_schema_extra=keyed_by_name(),
+        ),
+    ] = None
+
+    @property
+    @override
+    def functions(self) -> dict[str, Function]:
+        found = {f"rewards[{index}].function": reward.function for index, reward in enumerate(self.rewards or ())}
+        return super().functions | {field: function for field, function in found.items() if function is not None}
 
     @property
     @override
     def auxiliary_models(self) -> dict[str, AuxiliaryModel]:
-        return {"referenceModel": self.reference_model} if self.reference_model else {}
+        models = {"referenceModel": self.reference_model}
+        models |= {f"rewards[{index}].model": reward.model for index, reward in enumerate(self.rewards or ())}
+        return {path: model for path, model in models.items() if model is not None}

@@ -31,7 +31,5 @@ class Gate(ApiModel):
             " of evaluations are those of the very model that was written."
         ),
     ]
-    least: Annotated[Bound | None, Field(alias="min", description="Least value that will do. Absent means any.")] = None
-    most: Annotated[Bound | None, Field(alias="max", description="Largest value that will do. Absent means any.")] = (
-        None
-    )
+    min: Annotated[Bound | None, Field(description="Least value that will do. Absent means any.")] = None
+    max: Annotated[Bound | None, Field(description="Largest value that will do. Absent means any.")] = None

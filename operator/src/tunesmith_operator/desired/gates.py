@@ -31,7 +31,7 @@ def unmet(gate: Gate, name: str, job: Object, field: str) -> str | None:
     else:
         result = f"with {gate.metric} {told}"
         remedy = "Train it better and run it again under a new spec.runId, or change the gate."
-    bounds = (("at least", gate.least), ("at most", gate.most))
+    bounds = (("at least", gate.min), ("at most", gate.max))
     wanted = " and ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
     return (
         f"{name} is Complete {result}, and spec.{field}.gate asks for {gate.metric} of {wanted}. {remedy} This job"
@@ -45,4 +45,4 @@ def _within(gate: Gate, told: str) -> bool:
         value = float(told)
     except ValueError:
         return False
-    return (gate.least is None or value >= gate.least) and (gate.most is None or value <= gate.most)
+    return (gate.min is None or value >= gate.min) and (gate.max is None or value <= gate.max)
