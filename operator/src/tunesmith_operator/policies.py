@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from tunesmith_api.meta import Reason
 from tunesmith_api.naming import job_class
+from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
 from tunesmith_api.v1alpha1.training.suitability import cuda_only
 from tunesmith_operator.desired import cycles, dependencies, references
 
@@ -188,6 +189,26 @@ def no_cycle(candidate: Candidate) -> Finding | None:
     return Finding(Reason.DEPENDENCY_CYCLE, message, permanent=True)
 
 
+def models_are_of_their_use(candidate: Candidate) -> Finding | None:
+    """Find another job whose model scores texts where one is wanted that writes them, or the other way round.
+
+    A classifier may be trained further as one, and one can be made of a model that writes.
+    """
+    inputs, spec = candidate.inputs, candidate.spec
+    for field, key in references.dependencies(inputs.key, inputs.job).items():
+        block = METHOD_BLOCKS.get(str((inputs.jobs.get(key, {}).get("spec") or {}).get("method")))
+        if block is None:
+            continue
+        scores, other = block.task == "SEQ_CLS", f"spec.{field}: {key.kind} {key.name}"
+        if field.startswith("rewards") and not scores:
+            return _invalid(
+                f"{other} makes a model that writes texts. Name a job that makes one to score them: method reward."
+            )
+        if scores and not field.startswith("rewards") and METHOD_BLOCKS[spec.method].task != "SEQ_CLS":
+            return _invalid(f"{other} makes a model that scores texts. Name a job that makes one to write them.")
+    return None
+
+
 def dependencies_are_complete(candidate: Candidate) -> Finding | None:
     """Find other jobs whose output, or checkpoint, is not there yet."""
     found = dependencies.look(candidate.inputs, candidate.spec)
@@ -282,6 +303,7 @@ POLICIES: tuple[Policy, ...] = (
     quantization_is_possible,
     attention_is_available,
     no_cycle,
+    models_are_of_their_use,
     dependencies_are_complete,
     adapter_is_used_one_way,
     an_adapter_is_trained,
