@@ -19,6 +19,7 @@ from tunesmith_trainer.models.prepare import find_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
 from tunesmith_trainer.preparation.memory import require_memory
 from tunesmith_trainer.preparation.report import compose
+from tunesmith_trainer.rewards.checks import check_rewards
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -71,6 +72,7 @@ def check(context: RunContext) -> PreparationReport:
         "train": _counted(feed, corpora.train, "train on"),
         "evaluation": _counted(feed, corpora.evaluation, "evaluate on") if corpora.evaluation else None,
         "chatTemplateGiven": given,
+        "rewardWarnings": [*check_rewards(context, tokenizer)],
     }
     report = compose(context, data, *(known or _outlined(context, model, tokenizer)))
     fence.check()

@@ -53,6 +53,7 @@ def compose(context: RunContext, data: dict[str, Any], outline: Outline, memory:
     warnings = [*_warnings(report, context.run.spec.training.max_length)]
     if data.get("chatTemplateGiven"):
         warnings.append("the tokenizer has no chat template and gets ChatML; the output carries it")
+    warnings += data.get("rewardWarnings", ())
     kept = tuple(warning[:WARNING_LENGTH] for warning in warnings[:MAX_WARNINGS])
     return report.model_copy(update={"warnings": kept})
 
