@@ -12,7 +12,9 @@ from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.methods.cpo import Cpo
 from tunesmith_api.v1alpha1.methods.dpo import DPO_RULES, Dpo
+from tunesmith_api.v1alpha1.methods.kto import Kto
 from tunesmith_api.v1alpha1.methods.orpo import Orpo
+from tunesmith_api.v1alpha1.methods.reward import RewardModelling
 from tunesmith_api.v1alpha1.methods.simpo import Simpo
 from tunesmith_api.v1alpha1.peft import reference_stays
 from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, REWARDS_FROM_THE_HUB, Reward, keyed_by_name, rewards_rules
@@ -61,14 +63,17 @@ class AlignmentJobSpec(JobSpec):
     )
 
     method: Annotated[
-        Literal["dpo", "orpo", "cpo", "simpo"],
+        Literal["dpo", "kto", "reward", "orpo", "cpo", "simpo"],
         Field(
-            description="`dpo`: direct preference optimisation. Experimental, as TRL's experimental tree has them:"
-            " `orpo`, odds ratio preference optimisation; `cpo`, contrastive preference optimisation; `simpo`, simple"
-            " preference optimisation. These three need no reference model."
+            description="`dpo`: direct preference optimisation; `kto`: Kahneman-Tversky optimisation, on answers that"
+            " are labelled good or bad; `reward`: a reward model, which scores texts. Experimental, as TRL's"
+            " experimental tree has them: `orpo`, odds ratio preference optimisation; `cpo`, contrastive preference"
+            " optimisation; `simpo`, simple preference optimisation. These three need no reference model."
         ),
     ]
     dpo: Annotated[Dpo | None, Field(description="Parameters of method `dpo`.")] = None
+    kto: Annotated[Kto | None, Field(description="Parameters of method `kto`.")] = None
+    reward: Annotated[RewardModelling | None, Field(description="Parameters of method `reward`.")] = None
     orpo: Annotated[Orpo | None, Field(description="Parameters of method `orpo`, which is experimental.")] = None
     cpo: Annotated[Cpo | None, Field(description="Parameters of method `cpo`, which is experimental.")] = None
     simpo: Annotated[Simpo | None, Field(description="Parameters of method `simpo`, which is experimental.")] = None

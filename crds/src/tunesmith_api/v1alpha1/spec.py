@@ -176,12 +176,43 @@ def _rows_of(method: str, block: type[MethodBlock]) -> tuple[Rule, Rule]:
     )
 
 
+def _margins_of(method: str) -> Iterator[Rule]:
+    """Yield the rules that no dataset names a column of margins, which the method would not read."""
+    for field in ("datasets", "evaluation.datasets"):
+        parts = field.split(".")
+        absent = " || ".join(f"!has(self.{'.'.join(parts[:depth])})" for depth in range(1, len(parts) + 1))
+        yield Rule(
+            f"self.method != '{method}' || {absent} || self.{field}.all(d, !has(d.columns) || !has(d.columns.margin))",
+            f"method: {method} does not learn by how much an answer is preferred, only reward does: remove"
+            " columns.margin",
+            f".{field}",
+        )
+
+
+def _rows_at_a_time(method: str, fewest: int) -> Iterator[Rule]:
+    """Yield the rules that a micro-batch has the rows that a method compares with each other."""
+    for field in ("perDeviceTrainBatchSize", "perDeviceEvalBatchSize"):
+        yield Rule(
+            f"self.method != '{method}' || !has(self.training) || !has(self.training.{field})"
+            f" || self.training.{field} >= {fewest}",
+            f"method: {method} compares the rows of a micro-batch with each other: set {field} to at least {fewest},"
+            " with fewer gradientAccumulationSteps or a smaller maxLength where memory is short",
+            f".training.{field}",
+        )
+
+
 def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
     """Yield what each method's block says of the rest of the spec."""
     for method, block in methods.items():
         yield _only_with(method)
         yield from _rows_of(method, block)
         yield from ignored_by(method, block)
+        if not block.takes_margins:
+            yield from _margins_of(method)
+        if block.fewest_rows > 1:
+            yield from _rows_at_a_time(method, block.fewest_rows)
+        for rule in block.spec_rules:
+            yield Rule(f"self.method != '{method}' || ({rule.rule})", rule.message, rule.field_path)
         yield from not_split(method, block)
 
 

@@ -27,6 +27,7 @@ class Counts:
         lengths: Length of each row that was read, in tokens, before it was cut.
         fingerprints: A hash of each row that was read.
         drawn: Rows and tokens used of each dataset, by its field in the spec.
+        labels: Rows used that are labelled good, and bad.
     """
 
     rows: int = 0
@@ -38,6 +39,7 @@ class Counts:
     lengths: array[int] = field(default_factory=lambda: array("I"), repr=False)
     fingerprints: array[int] = field(default_factory=lambda: array("q"), repr=False)
     drawn: dict[str, Counter[str]] = field(default_factory=dict, repr=False)
+    labels: Counter[bool] = field(default_factory=Counter, repr=False)
 
     def read(self, *parts: Sequence[int]) -> None:
         """Count a row that was read.
@@ -66,6 +68,7 @@ class Counts:
 
     def report(self) -> dict[str, Any]:
         """Return the counts for the run's record and for who judges the data."""
+        labels = {"labels": {"desirable": self.labels[True], "undesirable": self.labels[False]}} if self.labels else {}
         return {
             "rows": self.rows,
             "used": self.used,
@@ -78,6 +81,7 @@ class Counts:
             "lossShare": _share(self.loss_tokens, self.tokens),
             "tokenLength": token_lengths(self.lengths),
             "drawn": _shares(self.drawn),
+            **labels,
         }
 
     def _duplicates(self) -> int:

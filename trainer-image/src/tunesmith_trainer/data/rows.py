@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.data.layout import missing_column
 from tunesmith_trainer.data.messages import Message, read_answer, read_messages, read_text, system_message
+from tunesmith_trainer.data.verdicts import read_label, read_margin
 
 if TYPE_CHECKING:
     from tunesmith_trainer.data.layout import Layout
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
 
 Content = str | list[Message]
 Row = dict[str, Any]
-"""`text`, `messages`, `prompt` + `completion`, or `prompt` + `chosen` + `rejected`; each a text or messages."""
+"""`text`, `messages`, `prompt` + `completion`, or `prompt` + `chosen` + `rejected`; each a text or messages.
+
+A completion may have a `label`, which is true of good ones, and a pair a `margin`.
+"""
 
 
 def make_row(raw: RawRow, layout: Layout) -> Row:
@@ -67,6 +71,11 @@ def _instruction(raw: RawRow, layout: Layout) -> Row:
 
 
 def _preference(raw: RawRow, layout: Layout) -> Row:
+    pair = _pair(raw, layout)
+    return pair | {"margin": read_margin(raw, layout.columns["margin"])} if "margin" in layout.columns else pair
+
+
+def _pair(raw: RawRow, layout: Layout) -> Row:
     chosen_column, rejected_column = layout.columns["chosen"], layout.columns["rejected"]
     if "prompt" not in layout.columns:
         return _shared_prompt(raw, chosen_column, rejected_column)
@@ -105,6 +114,21 @@ def _shared_prompt(raw: RawRow, chosen_column: str, rejected_column: str) -> Row
             "correct the row or add a prompt column",
         )
     return {"prompt": chosen[:shared], "chosen": chosen[shared:], "rejected": rejected[shared:]}
+
+
+def _unpaired_preference(raw: RawRow, layout: Layout) -> Row:
+    label, column = read_label(raw, layout.columns["label"]), layout.columns["prompt"]
+    prompt = _prompt(raw, column)
+    if "completion" in layout.columns:
+        completion = _completion(raw, prompt, column, layout.columns["completion"])
+        return {"prompt": prompt, "completion": completion, "label": label}
+    if isinstance(prompt, str):
+        raise raw.error(
+            f"there is no completion, and column {column!r} is no chat that ends with it", "add a completion column"
+        )
+    if len(prompt) < 2 or prompt[-1]["role"] != "assistant":  # noqa: PLR2004 - a question and its answer
+        raise raw.error(f"column {column!r} does not end with an answer of the assistant", "correct or remove the row")
+    return {"prompt": prompt[:-1], "completion": prompt[-1:], "label": label}
 
 
 def _prompt(raw: RawRow, column: str) -> Content:
@@ -156,4 +180,5 @@ _MAKERS = {
     "prompt-completion": _prompt_completion,
     "instruction": _instruction,
     "preference": _preference,
+    "unpaired-preference": _unpaired_preference,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tunesmith_trainer.methods import cpo, dpo, orpo, pretrain, sft, simpo
+from tunesmith_trainer.methods import cpo, dpo, kto, orpo, pretrain, reward, sft, simpo
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,6 +50,8 @@ METHODS: dict[str, Method] = {
     "pretrain": pretrain,
     "sft": sft,
     "dpo": dpo,
+    "kto": kto,
+    "reward": reward,
     "orpo": orpo,
     "cpo": cpo,
     "simpo": simpo,

@@ -1,7 +1,8 @@
-"""What the methods share that learn from pairs of answers: their rows, and the order in which a trainer is made."""
+"""What the methods share that learn from preferences: rows of pairs, and the order in which a trainer is made."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,25 +63,34 @@ class PreferenceTask:
     report: dict[str, Any]
 
     @classmethod
-    def begin(cls, context: RunContext, arguments: TrainingArguments) -> PreferenceTask:
+    def begin(
+        cls,
+        context: RunContext,
+        arguments: TrainingArguments,
+        *,
+        open_rows: Callable[[RunContext], Corpora] = open_pairs,
+        make_feed: Callable[[RunContext, PreTrainedTokenizerBase], Feed] = make_pair_feed,
+    ) -> PreferenceTask:
         """Read and encode the rows.
 
         Args:
             context: The run.
             arguments: The trainer's arguments; making them made the processes know each other, which fetch rows once.
+            open_rows: See `methods.Method`.
+            make_feed: See `methods.Method`.
         """
-        corpora = open_pairs(context)
+        corpora = open_rows(context)
         source = plan_model(context, arguments)
         tokenizer = source.tokenizer((), arguments)
         given_template = corpora.chat and ensure_chat_template(tokenizer)
-        feed = make_pair_feed(context, tokenizer)
+        feed = make_feed(context, tokenizer)
         train, told = feed.table(corpora.train, "train on")
         held_out, held_out_told = feed.table(corpora.evaluation, "evaluate on") if corpora.evaluation else (None, None)
         report = {"train": told, "evaluation": held_out_told, "chatTemplateGiven": given_template}
         return cls(context, arguments, source, tokenizer, corpora, train, held_out, report)
 
     def trainer_arguments(self, prepared: PreparedModel) -> dict[str, Any]:
-        """Return what every trainer of pairs is made with."""
+        """Return what every trainer is made with."""
         return {
             "training": self.context.run.spec.training,
             "lora_b_ratio": lora_b_ratio(self.context.run.spec.peft),

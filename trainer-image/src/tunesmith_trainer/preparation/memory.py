@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tunesmith_api.quantity import parse_bytes, render_bytes
+from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
 from tunesmith_api.v1alpha1.preparation import MemoryEstimate
 from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.models.memory import Workload, estimate, nearest_fit
@@ -27,7 +28,8 @@ def require_memory(context: RunContext, outline: Outline) -> MemoryEstimate:
     limit = parse_bytes(profile.device_memory)
     if needed.total <= limit:
         return MemoryEstimate(required=render_bytes(needed.total), available=str(profile.device_memory))
-    fit = nearest_fit(outline.shape, load, limit, adapted=outline.adapted)
+    fewest = METHOD_BLOCKS[context.run.spec.method].fewest_rows
+    fit = nearest_fit(outline.shape, load, limit, fewest_rows=fewest, adapted=outline.adapted)
     remedy = f"set {fit}" if fit else "no setting makes it fit: choose a smaller model, or a profile of larger devices"
     parts = {
         "weights": needed.weights + needed.reference,

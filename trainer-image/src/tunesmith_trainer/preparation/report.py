@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_api.v1alpha1.methods.kto import Kto
 from tunesmith_api.v1alpha1.preparation import (
     MAX_FINDINGS,
     MAX_WARNINGS,
@@ -13,6 +14,8 @@ from tunesmith_api.v1alpha1.preparation import (
     PreparationReport,
     TokenLengths,
 )
+from tunesmith_trainer.data.balance import weight_advice
+from tunesmith_trainer.methods.arguments import method_block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +54,9 @@ def compose(context: RunContext, data: dict[str, Any], outline: Outline, memory:
     }
     report = PreparationReport(**found)
     warnings = [*_warnings(report, context.run.spec.training.max_length)]
+    if context.run.spec.method == "kto":
+        advice = weight_advice(train["labels"], method_block(context, Kto))
+        warnings += [advice] if advice else []
     if data.get("chatTemplateGiven"):
         warnings.append("the tokenizer has no chat template and gets ChatML; the output carries it")
     warnings += data.get("rewardWarnings", ())

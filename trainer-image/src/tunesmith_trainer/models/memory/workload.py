@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 Reference = Literal["none", "model", "adapter"]
 
-_SEQUENCES = {"dpo": 2}  # per row: the chosen and the rejected answer, in one batch
-_WITH_REFERENCE = frozenset({"dpo"})
+_SEQUENCES = {"dpo": 2, "reward": 2}  # per row: the chosen and the rejected answer, in one batch
+_WITH_REFERENCE = frozenset({"dpo", "kto"})
 
 
 @dataclass(frozen=True)
