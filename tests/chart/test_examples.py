@@ -13,6 +13,7 @@ from tunesmith_api.run import FrozenRun
 from tunesmith_api.v1alpha1.status import BaseRecord, OutputRecord
 from tunesmith_operator.desired.child import child
 from tunesmith_operator.desired.freeze import Ingredients, freeze
+from tunesmith_operator.desired.references import dependencies
 from tunesmith_operator.inputs import JobKey
 from tunesmith_operator.settings import load
 
@@ -58,7 +59,7 @@ def frozen(
                 generation=1,
                 spec=spec,
                 profile=profiles[spec.accelerator],
-                source=source if spec.model.from_job else None,
+                sources=dict.fromkeys(dependencies(key, job), source),
                 operator_version="0.1.0",
             )
         )

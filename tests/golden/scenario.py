@@ -164,7 +164,7 @@ def frozen_run(
     """Return the run that an operator of a version and with some profiles would freeze."""
     spec = job_class(key.kind).model_validate({"spec": job["spec"]}).spec
     probe = Inputs(moment("2026-01-31T12:00:00Z"), version, {}, key, job, jobs=jobs)
-    source = dependencies.look(probe, spec)
+    sources = dependencies.look(probe, spec)
     return freeze(
         Ingredients(
             key=key,
@@ -173,7 +173,7 @@ def frozen_run(
             generation=job["metadata"]["generation"],
             spec=spec,
             profile=profiles(wanted)[spec.accelerator],
-            source=None if isinstance(source, dependencies.Missing) else source,
+            sources={} if isinstance(sources, dependencies.Missing) else sources,
             operator_version=version,
         )
     )

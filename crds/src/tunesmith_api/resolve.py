@@ -47,6 +47,7 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
             "model": _model(spec, profile),
             "prepare": _prepare(spec, profile),
             "reporting": _reporting(name, spec),
+            **_auxiliary(spec),
         }
     )
 
@@ -141,6 +142,15 @@ def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:
         revision = model.tokenizer.revision or DEFAULT_REVISION
         updates["tokenizer"] = model.tokenizer.model_copy(update={"revision": revision})
     return model.model_copy(update=updates)
+
+
+def _auxiliary(spec: JobSpec) -> dict[str, object]:
+    if not isinstance(spec, AlignmentJobSpec) or spec.reference_model is None:
+        return {}
+    model = spec.reference_model
+    if model.name is None or model.revision is not None:
+        return {}
+    return {"reference_model": model.model_copy(update={"revision": DEFAULT_REVISION})}
 
 
 def _architecture(architecture: Architecture) -> Architecture:

@@ -44,6 +44,13 @@ class FrozenRun(ApiModel):
     generation: Annotated[int, Field(description="Generation of the spec that was frozen.")]
     spec: Spec
     model: ResolvedModel
+    reference: Annotated[
+        ResolvedModel | None,
+        Field(description="The model that `spec.referenceModel` names; its adapter stays as it is."),
+    ] = None
+    reward_models: Annotated[
+        dict[str, ResolvedModel], Field(description="The models of `spec.rewards`, by the name of the reward.")
+    ] = {}
     profile: AcceleratorProfile
     operator_version: str
 
@@ -56,12 +63,17 @@ class FrozenRun(ApiModel):
         return VolumePath(claim=claim, path=path)
 
     @property
+    def auxiliary_models(self) -> tuple[ResolvedModel, ...]:
+        """The models that take part beside the one that is trained."""
+        return (*((self.reference,) if self.reference else ()), *self.reward_models.values())
+
+    @property
     def uses_hub(self) -> bool:
         """Whether something of the run comes from the Hugging Face Hub."""
         tokenizer, evaluation = self.spec.model.tokenizer, self.spec.evaluation
         datasets = (*self.spec.datasets, *((evaluation and evaluation.datasets) or ()))
         return (
-            isinstance(self.model.base, HubModel)
+            any(isinstance(model.base, HubModel) for model in (self.model, *self.auxiliary_models))
             or (tokenizer is not None and tokenizer.name is not None)
             or any(dataset.hub is not None for dataset in datasets)
         )

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from tunesmith_operator.permissions import Permissions
     from tunesmith_operator.resources import Resource
 
-_MAX_CHAIN: Final = 32
-"""Jobs followed along `model.fromJob`; no sensible chain is longer, and a cycle ends by itself."""
+_MOST_JOBS: Final = 32
+"""Jobs that are read because others wait for them; no sensible pipeline has more, and a cycle ends by itself."""
 _FEW_PODS: Final = 4
 _SHARED_SECONDS: Final = 2.0
 _SHARED_LIMIT: Final = 1000
@@ -158,7 +158,7 @@ class Gatherer:
         return tuple([pod async for page in pages for pod in page])
 
     async def _referred(self, key: JobKey, job: Object, *, hopeful: bool = False) -> _Referred:
-        jobs = await self._chain(key, job)
+        jobs = await self._upstream(key, job)
         wanted = references.claims(key, job, jobs)
         if hopeful and not _names_output(job):
             # The claim that is made for this job alone: creating it tells whether it exists.
@@ -169,15 +169,23 @@ class Gatherer:
         )
         return jobs, claims, maps
 
-    async def _chain(self, key: JobKey, job: Object) -> dict[JobKey, Object]:
+    async def _upstream(self, key: JobKey, job: Object) -> dict[JobKey, Object]:
+        """Read the jobs that a job depends on, and those that they still wait for, the nearest first."""
+
+        async def read(other: JobKey) -> Object | None:
+            if other == key:
+                return job
+            return await self.job(other) if other.kind in BY_KIND else None
+
         found: dict[JobKey, Object] = {}
-        following = references.dependency(key, job)
-        while following and following not in found and len(found) < _MAX_CHAIN and following.kind in BY_KIND:
-            other = job if following == key else await self.job(following)
-            if other is None:
-                break
-            found[following] = other
-            following = references.dependency(following, other)
+        asked: set[JobKey] = set()
+        wanted = [*references.dependencies(key, job).values()]
+        while wanted := [each for each in dict.fromkeys(wanted) if each not in asked][: _MOST_JOBS - len(asked)]:
+            asked.update(wanted)
+            objects = await asyncio.gather(*map(read, wanted))
+            level = {each: other for each, other in zip(wanted, objects, strict=True) if other is not None}
+            found |= level
+            wanted = [each for pair in level.items() for each in references.open_dependencies(*pair)]
         return found
 
     async def _each(

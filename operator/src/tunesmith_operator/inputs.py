@@ -92,7 +92,7 @@ class Inputs:
     config_maps: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Keys of the ConfigMaps of `desired.references.config_maps`, by name, that exist."""
     jobs: Mapping[JobKey, Object] = field(default_factory=dict)
-    """The jobs that `model.fromJob` leads to, transitively, that exist (the job itself, when it is met again)."""
+    """The jobs that this one depends on and that those still wait for, if they exist; itself, when it is met again."""
     sample: ProgressSample | None = None
     training_operator_installed: bool = True
     """Whether the API server serves PyTorchJob."""

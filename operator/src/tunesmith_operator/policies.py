@@ -183,27 +183,26 @@ def attention_is_available(candidate: Candidate) -> Finding | None:
 
 def no_cycle(candidate: Candidate) -> Finding | None:
     """Find a chain of jobs to start from that leads back to the job: it would wait for itself for ever."""
-    path = dependencies.cycle(candidate.inputs)
-    if path is None:
+    way = dependencies.cycle(candidate.inputs)
+    if way is None:
         return None
-    field = "spec.model.fromJob" if candidate.spec.model.from_job else "spec.model.resumeFrom"
-    if len(path) == 2:  # noqa: PLR2004 - the job, and itself again
-        message = f"{field} names the job itself. Name the job to start from."
+    if len(way.path) == 2:  # noqa: PLR2004 - the job, and itself again
+        message = f"spec.{way.field} names the job itself. Name the job to start from."
     else:
-        chain = " → ".join(f"{key.kind} {key.name}" for key in path)
-        message = f"{field} leads back to the job itself: {chain}. Let one of them start from something else."
+        chain = " → ".join(f"{key.kind} {key.name}" for key in way.path)
+        message = f"spec.{way.field} leads back to the job itself: {chain}. Let one of them start from something else."
     return Finding(Reason.DEPENDENCY_CYCLE, message, permanent=True)
 
 
-def dependency_is_complete(candidate: Candidate) -> Finding | None:
-    """Find another job whose output, or checkpoint, is not there yet."""
+def dependencies_are_complete(candidate: Candidate) -> Finding | None:
+    """Find other jobs whose output, or checkpoint, is not there yet."""
     found = dependencies.look(candidate.inputs, candidate.spec)
     return Finding(found.reason, found.message, found.permanent) if isinstance(found, dependencies.Missing) else None
 
 
 def adapter_is_used_one_way(candidate: Candidate) -> Finding | None:
     """Find settings that contradict each other once it is known that the other job made an adapter."""
-    spec, found = candidate.spec, dependencies.find(candidate.inputs)
+    spec, found = candidate.spec, dependencies.find(candidate.inputs, "model.fromJob")
     if spec.model.from_job is None or isinstance(found, dependencies.Missing) or found.kind != "adapter":
         return None
     if spec.model.from_job.from_adapter == "merge":
@@ -231,7 +230,7 @@ def adapter_is_used_one_way(candidate: Candidate) -> Finding | None:
 
 def an_adapter_is_trained(candidate: Candidate) -> Finding | None:
     """Find what only the training of an adapter allows, once it is known that the other job made a whole model."""
-    spec, found = candidate.spec, dependencies.find(candidate.inputs)
+    spec, found = candidate.spec, dependencies.find(candidate.inputs, "model.fromJob")
     source = spec.model.from_job
     if spec.peft is not None or source is None or isinstance(found, dependencies.Missing):
         return None
@@ -289,7 +288,7 @@ POLICIES: tuple[Policy, ...] = (
     quantization_is_possible,
     attention_is_available,
     no_cycle,
-    dependency_is_complete,
+    dependencies_are_complete,
     adapter_is_used_one_way,
     an_adapter_is_trained,
     claims_exist,

@@ -24,7 +24,7 @@ class Record:
     version: str
     state: str
     settled: bool
-    needs: JobKey | None
+    needs: frozenset[JobKey]
 
 
 def version_of(obj: Object) -> str:
@@ -55,8 +55,8 @@ class JobStore:
             return False
         self._unlink(key, old)
         self._records[key] = record
-        if record.needs:
-            self._dependents.setdefault(record.needs, set()).add(key)
+        for other in record.needs:
+            self._dependents.setdefault(other, set()).add(key)
         return True
 
     def get(self, key: JobKey) -> Record | None:
@@ -68,7 +68,7 @@ class JobStore:
         self._unlink(key, self._records.pop(key, None))
 
     def dependents(self, key: JobKey) -> frozenset[JobKey]:
-        """Return the jobs that start from the output of a job."""
+        """Return the jobs that take the output, or a checkpoint, of a job."""
         return frozenset(self._dependents.get(key, ()))
 
     def known(self) -> frozenset[JobKey]:
@@ -80,12 +80,11 @@ class JobStore:
         return Counter((key.kind, record.state) for key, record in self._records.items())
 
     def _unlink(self, key: JobKey, record: Record | None) -> None:
-        if record is None or record.needs is None:
-            return
-        waiting = self._dependents.get(record.needs, set())
-        waiting.discard(key)
-        if not waiting:
-            self._dependents.pop(record.needs, None)
+        for other in record.needs if record else ():
+            waiting = self._dependents.get(other, set())
+            waiting.discard(key)
+            if not waiting:
+                self._dependents.pop(other, None)
 
 
 def _record(key: JobKey, job: Object) -> Record:
@@ -96,7 +95,7 @@ def _record(key: JobKey, job: Object) -> Record:
         version=str(metadata.get("resourceVersion")),
         state=sys.intern(state),
         settled=is_settled(job),
-        needs=references.dependency(key, job),
+        needs=frozenset(references.dependencies(key, job).values()),
     )
 
 

@@ -7,11 +7,14 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.base import Rule
+from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.methods.dpo import Dpo
 from tunesmith_api.v1alpha1.peft import reference_stays
-from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, method_rules
+from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, hub_rules, method_rules
 from tunesmith_api.v1alpha1.training.suitability import ALIGNMENT_RULES
+
+_REFERENCED = [method for method, block in ALIGNMENT.items() if block.takes_reference_model]
 
 
 class AlignmentJobSpec(JobSpec):
@@ -19,6 +22,7 @@ class AlignmentJobSpec(JobSpec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *SPEC_RULES,
+        *hub_rules(from_the_hub("self.referenceModel")),
         Rule(
             "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming",
             "preferences are read before training: remove streaming",
@@ -37,8 +41,21 @@ class AlignmentJobSpec(JobSpec):
             " pretrain it with a FineTuneJob and use model.fromJob",
             ".model.architecture",
         ),
+        Rule(
+            f"!has(self.referenceModel) || self.method in {_REFERENCED}",
+            f"this method compares with no reference model, only {', '.join(_REFERENCED)} can be given one:"
+            " remove referenceModel",
+            ".referenceModel",
+        ),
         reference_stays(tuple(method for method, block in ALIGNMENT.items() if block.has_reference)),
     )
 
     method: Annotated[Literal["dpo"], Field(description="`dpo`: direct preference optimisation.")]
     dpo: Annotated[Dpo | None, Field(description="Parameters of method `dpo`.")] = None
+    reference_model: Annotated[
+        AuxiliaryModel | None,
+        Field(
+            description="The model to compare with; it must have the vocabulary of `spec.model`. Absent means the model"
+            " itself as it was before this job."
+        ),
+    ] = None

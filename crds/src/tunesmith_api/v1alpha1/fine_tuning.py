@@ -12,7 +12,7 @@ from tunesmith_api.v1alpha1.methods import FINE_TUNING
 from tunesmith_api.v1alpha1.methods.pretrain import Pretrain
 from tunesmith_api.v1alpha1.methods.sft import Sft
 from tunesmith_api.v1alpha1.peft import ROWS_STAY_APART
-from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, method_rules, or_default
+from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, hub_rules, method_rules, or_default
 from tunesmith_api.v1alpha1.training import Training
 from tunesmith_api.v1alpha1.training.suitability import LANGUAGE_RULES
 
@@ -31,6 +31,7 @@ class FineTuneJobSpec(JobSpec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *SPEC_RULES,
+        *hub_rules(),
         *method_rules(FINE_TUNING),
         ROWS_STAY_APART,
         Rule(

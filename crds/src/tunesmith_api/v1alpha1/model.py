@@ -73,11 +73,16 @@ class HubCache(ApiModel):
     ] = None
 
 
-class FromJob(ApiModel):
+class JobOutput(ApiModel):
     """The output of another job in the same namespace. The operator waits until that job is Complete."""
 
     kind: Annotated[JobKind, Field(description="Kind of the other job.")] = "FineTuneJob"
     name: Annotated[ObjectName, Field(description="Name of the other job.")]
+
+
+class FromJob(JobOutput):
+    """The output of another job in the same namespace, to train further."""
+
     from_adapter: Annotated[
         FromAdapter,
         Field(

@@ -100,15 +100,6 @@ _FROM_HUB = (
     " || (has(self.evaluation) && has(self.evaluation.datasets) && self.evaluation.datasets.exists(d, has(d.hub)))"
 )
 _DATA_RULES = (
-    *(
-        Rule(
-            f"!has(self.model.{field}) || {_FROM_HUB}",
-            f"{field} is only for what comes from the Hub, by model.name, model.tokenizer.name, another job or"
-            " datasets: remove it",
-            f".model.{field}",
-        )
-        for field in ("tokenSecretRef", "cache")
-    ),
     Rule(
         "!has(self.datasets) || self.datasets.all(d, !has(d.weight))"
         " || (self.datasets.size() > 1 && self.datasets.all(d, has(d.weight)))",
@@ -138,6 +129,21 @@ _DATA_RULES = (
 
 SPEC_RULES = (*_COMMON_RULES, *_REPORTING_RULES, *_DATA_RULES)
 """Of both kinds' specs."""
+
+
+def hub_rules(*more: str) -> Iterator[Rule]:
+    """Yield the rules that the Hub's token and cache are set only where something comes from the Hub.
+
+    Args:
+        more: CEL expressions, each true when something of the kind's own comes from there.
+    """
+    for field in ("tokenSecretRef", "cache"):
+        yield Rule(
+            f"!has(self.model.{field}) || {' || '.join((_FROM_HUB, *more))}",
+            f"{field} is only for what comes from the Hub, by the name of a model or tokenizer, another job or"
+            " datasets: remove it",
+            f".model.{field}",
+        )
 
 
 def _only_with(method: str) -> Rule:

@@ -1,7 +1,9 @@
-"""The job that a job starts from: found, not there yet, or leading back to the job itself."""
+"""The jobs that a job depends on: found, not there yet, or leading back to the job itself."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +15,15 @@ from tunesmith_operator.desired import references
 from tunesmith_operator.status import stored
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
     from tunesmith_api.v1alpha1.fine_tuning import FineTuneJobSpec
-    from tunesmith_api.v1alpha1.model import ResumeFrom
     from tunesmith_api.v1alpha1.status import HubModel
     from tunesmith_operator.inputs import Inputs, JobKey, Object
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Why what the other job made can not be used, or not yet."""
+    """Why what another job made can not be used, or not yet."""
 
     reason: Reason
     message: str
@@ -45,37 +44,65 @@ class Saved:
     base: VolumePath | HubModel | None
 
 
-def cycle(inputs: Inputs) -> tuple[JobKey, ...] | None:
-    """Return the path on which `fromJob` or `resumeFrom` leads back to the job itself; None when it does not.
+_RESUMED = "model.resumeFrom"
+Sources = Mapping[str, OutputRecord | Saved]
+"""What other jobs made for a job, by the field below spec that names them, such as `model.fromJob`."""
 
-    A job that is Complete waits for nothing any more, so the path ends there.
+
+@dataclass(frozen=True)
+class Cycle:
+    """A way on which a job depends on itself.
+
+    Attributes:
+        field: The field below spec that begins it.
+        path: The jobs on it, from the job to itself.
     """
-    path = [inputs.key]
-    job: Object | None = inputs.job
-    while job is not None and (source := references.dependency(path[-1], job)) is not None:
-        if source == inputs.key:
-            return (*path, source)
-        if source in path:
-            return None  # a cycle further on: the jobs in it fail, and this one waits for them
-        path.append(source)
-        job = inputs.jobs.get(source)
-        if job is not None and _is_true(job, "Complete"):
-            return None
+
+    field: str
+    path: tuple[JobKey, ...]
+
+
+def cycle(inputs: Inputs) -> Cycle | None:
+    """Return the shortest way on which the job waits for itself; None when there is none.
+
+    One further on is not the job's own: the jobs in it fail, and this one waits for them.
+    """
+    reached: set[JobKey] = set()
+    ways = deque(
+        Cycle(field, (inputs.key, other)) for field, other in references.dependencies(inputs.key, inputs.job).items()
+    )
+    while ways:
+        way = ways.popleft()
+        end = way.path[-1]
+        if end == inputs.key:
+            return way
+        if end in inputs.jobs and end not in reached:
+            reached.add(end)
+            onward = references.open_dependencies(end, inputs.jobs[end])
+            ways.extend(Cycle(way.field, (*way.path, other)) for other in onward)
     return None
 
 
-def look(inputs: Inputs, spec: FineTuneJobSpec | AlignmentJobSpec) -> OutputRecord | Saved | Missing | None:
-    """Return what the job starts from that another job made; None when it starts from something else."""
-    if spec.model.from_job is not None:
-        return find(inputs)
-    if spec.model.resume_from is not None:
-        return find_checkpoint(inputs, spec.model.resume_from, spec.method)
-    return None
+def look(inputs: Inputs, spec: FineTuneJobSpec | AlignmentJobSpec) -> Sources | Missing:
+    """Return what other jobs made for this one, by the field below spec that names them, once all of it is there.
+
+    Of what is missing the worst is told: first what only a change of this job mends, then a job that failed.
+    """
+    found = {
+        field: find(inputs, field) if field != _RESUMED else find_checkpoint(inputs, spec)
+        for field in references.dependencies(inputs.key, inputs.job)
+    }
+    missing = [each for each in found.values() if isinstance(each, Missing)]
+    if not missing:
+        return {field: each for field, each in found.items() if not isinstance(each, Missing)}
+    worst = max(missing, key=lambda each: (each.permanent, each.reason is not Reason.WAITING_FOR_JOB))
+    alike = dict.fromkeys(each.message for each in missing if each.reason is worst.reason)
+    return Missing(worst.reason, " ".join(alike), worst.permanent)
 
 
-def find(inputs: Inputs) -> OutputRecord | Missing:
-    """Return the output of the job that `model.fromJob` names."""
-    found = _other_job(inputs, "spec.model.fromJob")
+def find(inputs: Inputs, field: str) -> OutputRecord | Missing:
+    """Return the output of the job that a field names, such as `model.fromJob`."""
+    found = _other_job(inputs, field)
     if isinstance(found, Missing):
         return found
     name, job = found.name, found.job
@@ -84,7 +111,7 @@ def find(inputs: Inputs) -> OutputRecord | Missing:
         return Missing(
             Reason.DEPENDENCY_FAILED,
             f"{name} failed ({ready.get('reason', 'unknown reason')}). Correct it and run it again under a new"
-            " spec.runId: this job starts by itself once it is Complete. Or name another job in spec.model.fromJob.",
+            f" spec.runId: this job starts by itself once it is Complete. Or name another job in spec.{field}.",
         )
     status = job.get("status") or {}
     if not _is_true(job, "Complete") or status.get("runId") != references.run_id(job):
@@ -92,31 +119,25 @@ def find(inputs: Inputs) -> OutputRecord | Missing:
     return _output(name, status.get("output"))
 
 
-def find_checkpoint(inputs: Inputs, wanted: ResumeFrom, method: str) -> Saved | Missing:
-    """Return the checkpoint that `model.resumeFrom` names, once nothing is written beside it any more.
-
-    Args:
-        inputs: What was gathered.
-        wanted: The block of the spec.
-        method: The method of the job; the other one's must be the same for its steps to count here.
-    """
-    found = _other_job(inputs, "spec.model.resumeFrom")
+def find_checkpoint(inputs: Inputs, spec: FineTuneJobSpec | AlignmentJobSpec) -> Saved | Missing:
+    """Return the checkpoint that `model.resumeFrom` names, once nothing is written beside it any more."""
+    found, wanted_step = _other_job(inputs, _RESUMED), spec.model.resume_from.step if spec.model.resume_from else None
     if isinstance(found, Missing):
         return found
     name, job = found.name, found.job
-    if (job.get("spec") or {}).get("method") != method:
+    if (job.get("spec") or {}).get("method") != spec.method:  # else its steps do not count here
         message = f"spec.model.resumeFrom: {name} has another method than this job. Use model.fromJob to start from it."
         return Missing(Reason.INVALID_SPEC, message, permanent=True)
     if not _is_true(job, "Complete") and not _is_true(job, "Failed"):
         return Missing(Reason.WAITING_FOR_JOB, f"Waiting for {name} to be Complete or Failed; {_progress(job)}.")
     status = stored.read(job.get("status"))
     folders = {record.step: record.path for record in status.checkpoints}
-    step = max(folders, default=None) if wanted.step is None else wanted.step
+    step = max(folders, default=None) if wanted_step is None else wanted_step
     if step not in folders or status.resolved is None:
         steps = ", ".join(map(str, sorted(folders))) or "none"
         return Missing(
             Reason.WAITING_FOR_JOB,
-            f"{name} has no checkpoint{'' if wanted.step is None else f' of step {wanted.step}'}; it has {steps}."
+            f"{name} has no checkpoint{'' if wanted_step is None else f' of step {wanted_step}'}; it has {steps}."
             " Correct spec.model.resumeFrom, or run that job again under a new runId.",
         )
     base, claim = status.resolved.base_model, references.output_claim(found.key, job)
@@ -134,15 +155,15 @@ class _Other:
 
 
 def _other_job(inputs: Inputs, field: str) -> _Other | Missing:
-    key = references.dependency(inputs.key, inputs.job)
+    key = references.dependencies(inputs.key, inputs.job).get(field)
     if key is None:
-        return Missing(Reason.WAITING_FOR_JOB, f"{field} names no job.")
+        return Missing(Reason.WAITING_FOR_JOB, f"spec.{field} names no job.")
     job = inputs.jobs.get(key)
     if job is None:
         return Missing(
             Reason.WAITING_FOR_JOB,
             f"Waiting for {key.kind} {key.name}, which does not exist in namespace {key.namespace}. Create it, or"
-            f" correct {field}.",
+            f" correct spec.{field}.",
         )
     return _Other(key, job)
 

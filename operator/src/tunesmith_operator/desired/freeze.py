@@ -14,6 +14,9 @@ from tunesmith_operator.desired.dependencies import Saved
 if TYPE_CHECKING:
     from tunesmith_api.profile import AcceleratorProfile
     from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
+    from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel
+    from tunesmith_api.v1alpha1.model import FromAdapter, ModelSource
+    from tunesmith_operator.desired.dependencies import Sources
     from tunesmith_operator.inputs import JobKey
 
 
@@ -28,8 +31,7 @@ class Ingredients:
         generation: Generation of the spec.
         spec: The spec as the user wrote it.
         profile: The accelerator profile that the spec names.
-        source: The output of the job that `model.fromJob` names, or the checkpoint of the one that `model.resumeFrom`
-            names; None without these.
+        sources: What other jobs made for this one.
         operator_version: Version of this operator.
     """
 
@@ -39,14 +41,14 @@ class Ingredients:
     generation: int
     spec: FineTuneJobSpec | AlignmentJobSpec
     profile: AcceleratorProfile
-    source: OutputRecord | Saved | None
+    sources: Sources
     operator_version: str
 
 
 def freeze(ingredients: Ingredients) -> FrozenRun:
     """Return the frozen run: from here on nothing else decides what is trained."""
     key, spec = ingredients.key, ingredients.spec
-    model = resolve_model(spec, ingredients.source)
+    model = resolve_model(spec, ingredients.sources)
     trains_adapter = spec.peft is not None or model.from_adapter == "continue"
     return FrozenRun(
         kind="FineTuneJob" if key.kind == "FineTuneJob" else "AlignmentJob",
@@ -57,6 +59,7 @@ def freeze(ingredients: Ingredients) -> FrozenRun:
         generation=ingredients.generation,
         spec=_resolved(ingredients, trains_adapter=trains_adapter),
         model=model,
+        reference=_reference(spec, ingredients.sources),
         profile=ingredients.profile,
         operator_version=ingredients.operator_version,
     )
@@ -69,21 +72,42 @@ def _resolved(ingredients: Ingredients, *, trains_adapter: bool) -> FineTuneJobS
     return resolve(key.kind, key.name, spec, profile, trains_adapter=trains_adapter)
 
 
-def resolve_model(spec: FineTuneJobSpec | AlignmentJobSpec, source: OutputRecord | Saved | None) -> ResolvedModel:
+def resolve_model(spec: FineTuneJobSpec | AlignmentJobSpec, sources: Sources) -> ResolvedModel:
     """Return where the weights are; the trainer pins a Hub model to a commit.
 
     Args:
         spec: The job's spec.
-        source: The output or the checkpoint of the job it starts from.
+        sources: What other jobs made for it.
     """
+    source = sources.get("model.fromJob") or sources.get("model.resumeFrom")
     if isinstance(source, Saved):
         return _checkpoint(source)
-    if isinstance(source, OutputRecord):
-        return _output(source, spec)
-    if spec.model.name is not None:
-        return ResolvedModel(base=HubModel(name=spec.model.name, revision=spec.model.revision or DEFAULT_REVISION))
-    if spec.model.path is not None:
-        return ResolvedModel(base=VolumePath(claim=spec.model.path.claim, path=spec.model.path.path or ""))
+    if source is not None:
+        return _output(source, spec.model.from_job.from_adapter if spec.model.from_job else None)
+    return _named(spec.model)
+
+
+def _reference(spec: FineTuneJobSpec | AlignmentJobSpec, sources: Sources) -> ResolvedModel | None:
+    if isinstance(spec, FineTuneJobSpec) or spec.reference_model is None:
+        return None
+    return resolve_auxiliary(spec.reference_model, sources.get("referenceModel.fromJob"))
+
+
+def resolve_auxiliary(model: AuxiliaryModel, source: OutputRecord | Saved | None) -> ResolvedModel:
+    """Return where a model is that takes part without being trained.
+
+    Args:
+        model: The block of the spec.
+        source: The output of the job that it names, None when it names none.
+    """
+    return _output(source, None) if isinstance(source, OutputRecord) else _named(model)
+
+
+def _named(model: ModelSource | AuxiliaryModel) -> ResolvedModel:
+    if model.name is not None:
+        return ResolvedModel(base=HubModel(name=model.name, revision=model.revision or DEFAULT_REVISION))
+    if model.path is not None:
+        return ResolvedModel(base=VolumePath(claim=model.path.claim, path=model.path.path or ""))
     return ResolvedModel()
 
 
@@ -93,13 +117,13 @@ def _checkpoint(saved: Saved) -> ResolvedModel:
     return ResolvedModel(base=saved.base, adapter=saved.folder, from_adapter="continue", checkpoint=saved.folder)
 
 
-def _output(output: OutputRecord, spec: FineTuneJobSpec | AlignmentJobSpec) -> ResolvedModel:
+def _output(output: OutputRecord, from_adapter: FromAdapter | None) -> ResolvedModel:
     folder = VolumePath(claim=output.claim, path=output.path)
     if output.kind == "model":
         return ResolvedModel(base=folder, digest=output.digest)
     return ResolvedModel(
         base=output.base_model.model if output.base_model else None,
         adapter=folder,
-        from_adapter=spec.model.from_job.from_adapter if spec.model.from_job else None,
+        from_adapter=from_adapter,
         digest=output.digest,
     )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tunesmith_operator.inputs import Object
 
+_SOURCES = ("fromJob", "resumeFrom")
+
 
 def run_id(job: Object) -> str:
     """Return the run that a job's spec asks for."""
@@ -66,26 +68,45 @@ def preparation(key: JobKey, job: Object, device: str) -> str | None:
     return preparation_name(key.kind, key.name, 1)
 
 
-def dependency(key: JobKey, job: Object) -> JobKey | None:
-    """Return the job that `model.fromJob` or `model.resumeFrom` names.
+def dependencies(key: JobKey, job: Object) -> dict[str, JobKey]:
+    """Return the jobs whose output, or checkpoint, a job takes, by the field below spec that names them.
 
-    Follow it to get `Inputs.jobs`, stopping at a job met before.
+    Follow them with `open_dependencies` to get `Inputs.jobs`.
     """
-    model = _mapping(_mapping(job.get("spec")).get("model"))
-    source = _mapping(model.get("fromJob")) or _mapping(model.get("resumeFrom"))
-    name = source.get("name")
-    if not isinstance(name, str) or not name:
-        return None
-    return JobKey(kind=str(source.get("kind") or "FineTuneJob"), namespace=key.namespace, name=name)
+    spec = _mapping(job.get("spec"))
+    blocks = {"model": _mapping(spec.get("model")), **_auxiliary_models(spec)}
+    sources = {f"{path}.{field}": _mapping(block.get(field)) for path, block in blocks.items() for field in _SOURCES}
+    return {
+        field: JobKey(kind=str(source.get("kind") or "FineTuneJob"), namespace=key.namespace, name=source["name"])
+        for field, source in sources.items()
+        if isinstance(source.get("name"), str) and source["name"]
+    }
+
+
+def open_dependencies(key: JobKey, job: Object) -> tuple[JobKey, ...]:
+    """Return the jobs that another job still waits for: one that is Complete waits for nothing any more."""
+    conditions = map(_mapping, _list(_mapping(job.get("status")).get("conditions")))
+    if any(condition.get("type") == "Complete" and condition.get("status") == "True" for condition in conditions):
+        return ()
+    return tuple(dependencies(key, job).values())
+
+
+def _auxiliary_models(spec: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the models beside the one that is trained, by their path below spec."""
+    rewards = {f"rewards[{index}].model": reward for index, reward in enumerate(_list(spec.get("rewards")))}
+    return {
+        "referenceModel": _mapping(spec.get("referenceModel")),
+        **{path: _mapping(_mapping(reward).get("model")) for path, reward in rewards.items()},
+    }
 
 
 def claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> frozenset[str]:
-    """Return the claims that a job reads or writes, those of the job it starts from included.
+    """Return the claims that a job reads or writes, those of the jobs it depends on included.
 
     Args:
         key: The job.
         job: Its object.
-        jobs: The jobs that `dependency` leads to.
+        jobs: The jobs that `dependencies` leads to.
     """
     return input_claims(key, job, jobs) | made_claims(key, job)
 
@@ -107,17 +128,18 @@ def input_claims(key: JobKey, job: Object, jobs: Mapping[JobKey, Object]) -> fro
     spec = _mapping(job.get("spec"))
     names = [_mapping(dataset.get("claim")).get("name") for dataset in _datasets(spec)]
     model = _mapping(spec.get("model"))
-    names += [_mapping(block.get("path")).get("claim") for block in (model, _mapping(model.get("tokenizer")))]
+    folders = (model, _mapping(model.get("tokenizer")), *_auxiliary_models(spec).values())
+    names += [_mapping(block.get("path")).get("claim") for block in folders]
     names.append(_mapping(_mapping(model.get("chatTemplate")).get("claim")).get("name"))
     names += [_mapping(volume.get("persistentVolumeClaim")).get("claimName") for volume in _volumes(spec)]
-    source = dependency(key, job)
-    if source is not None and source in jobs:
-        names += _source_claims(source, jobs[source], resumes="resumeFrom" in model)
+    for field, source in dependencies(key, job).items():
+        if source in jobs:
+            names += _source_claims(source, jobs[source], resumes=field.endswith("resumeFrom"))
     return _names(names)
 
 
 def _source_claims(key: JobKey, job: Object, *, resumes: bool) -> list[Any]:
-    """Return the claims of the output, or of the checkpoints, of the job that another one starts from."""
+    """Return the claims of the output, or of the checkpoints, of a job that another one depends on."""
     status = _mapping(job.get("status"))
     if resumes:
         return [output_claim(key, job), _mapping(_mapping(status.get("resolved")).get("baseModel")).get("claim")]

@@ -56,7 +56,8 @@ def _claims(run: FrozenRun) -> Iterator[Mounted]:
     written = {output} | ({cache.claim_name} if cache else set())
     tokenizer, chat_template = run.spec.model.tokenizer, run.spec.model.chat_template
     used = {dataset.claim.name for dataset in _datasets(run) if dataset.claim is not None}
-    used |= {place.claim for place in (run.model.base, run.model.adapter) if isinstance(place, VolumePath)}
+    places = [place for model in (run.model, *run.auxiliary_models) for place in (model.base, model.adapter)]
+    used |= {place.claim for place in places if isinstance(place, VolumePath)}
     used |= {tokenizer.path.claim} if tokenizer and tokenizer.path else set()
     used |= {chat_template.claim.name} if chat_template and chat_template.claim else set()
     for index, claim in enumerate((output, *sorted((used | written) - {output}))):

@@ -74,7 +74,8 @@ def _resolve(situation: Situation) -> FrozenRun | policies.Finding:
     finding = policies.first_finding(policies.Candidate(inputs, spec))
     if finding is not None:
         return finding
-    source = dependencies.look(inputs, spec)
+    sources = dependencies.look(inputs, spec)
+    assert not isinstance(sources, dependencies.Missing)  # noqa: S101 - else a policy has found it
     return freeze_run(
         Ingredients(
             key=inputs.key,
@@ -83,7 +84,7 @@ def _resolve(situation: Situation) -> FrozenRun | policies.Finding:
             generation=situation.stamp.generation,
             spec=spec,
             profile=inputs.profiles[spec.accelerator],
-            source=None if isinstance(source, dependencies.Missing) else source,
+            sources=sources,
             operator_version=inputs.operator_version,
         )
     )

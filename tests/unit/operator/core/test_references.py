@@ -36,7 +36,7 @@ def test_everything_a_job_refers_to() -> None:
     other = JobKey("FineTuneJob", "team", "base")
     assert references.run_config(KEY, JOB) == "tiny-ftj-run-7"
     assert references.child(KEY, JOB) == "tiny-ftj-2"
-    assert references.dependency(KEY, JOB) == other
+    assert references.dependencies(KEY, JOB) == {"model.fromJob": other}
     assert references.claims(KEY, JOB, {other: BASE}) == {"a", "b", "c", "base-ftj", "models", "tiny-ftj"}
     assert references.input_claims(KEY, JOB, {}) == {"a", "b", "c"}
     assert references.config_maps(JOB) == {"f", "m", "n"}
@@ -47,7 +47,7 @@ def test_a_checkpoint_is_read_from_the_claim_that_the_other_job_writes_to() -> N
     other = JobKey("FineTuneJob", "team", "base")
     job = {"spec": {"model": {"resumeFrom": {"name": "base"}}}}
     resolved = {"status": {"resolved": {"baseModel": {"claim": "models"}}}}
-    assert references.dependency(KEY, job) == other
+    assert references.dependencies(KEY, job) == {"model.resumeFrom": other}
     assert references.input_claims(KEY, job, {other: resolved}) == {"base-ftj", "models"}
     named = {"spec": {"output": {"claimName": "results"}}}
     assert references.input_claims(KEY, job, {other: named}) == {"results"}
@@ -101,4 +101,4 @@ def test_junk_refers_to_nothing(junk: Any) -> None:
     job = {"spec": junk, "status": junk}
     assert references.claims(KEY, job, {}) == {"tiny-ftj"}
     assert references.config_maps(job) == frozenset()
-    assert references.dependency(KEY, job) is None
+    assert references.dependencies(KEY, job) == {}

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 
 from tunesmith_api.resolve import DEFAULT_REVISION
 from tunesmith_api.v1alpha1.status import HubModel, VolumePath
-from tunesmith_trainer.collectives import from_first
-from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
-from tunesmith_trainer.manifests import damage, read_manifest
+from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.models.adapters import new_config
 from tunesmith_trainer.models.adapters.conversion import InitialAdapter, mutates_base
 from tunesmith_trainer.models.adapters.prompt_tuning import require_positions
 from tunesmith_trainer.models.adapters.saved import ADAPTER, continue_adapter, read_config
 from tunesmith_trainer.models.chat_template import set_chat_template
 from tunesmith_trainer.models.folders import Folder
-from tunesmith_trainer.models.hub import hub_folder, pins
+from tunesmith_trainer.models.hub import hub_folder
 from tunesmith_trainer.models.merge import merged_base
 from tunesmith_trainer.models.output import OutputWriter
+from tunesmith_trainer.models.places import find_folders
 from tunesmith_trainer.models.quantized import require_lora
 from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
 from tunesmith_trainer.models.trained_tokenizer import run_tokenizer
@@ -229,48 +228,7 @@ def find_model(context: RunContext, *, outlined: bool = False) -> ModelPlan:
     Raises:
         ModelNotFound: A folder is missing, or an earlier job's output is not what it was.
     """
-    resolved = context.run.model
-    if resolved.base is None:
+    if context.run.model.base is None:
         return ModelPlan(context, None, None)
-    base = _find_base(context, resolved.base, outlined=outlined)
-    if not (outlined and isinstance(resolved.base, HubModel)):
-        base.require_model()
-    adapter = None if resolved.adapter is None else Folder.find(resolved.adapter, context, "the adapter")
-    if resolved.digest is not None:
-        _require_unchanged(context, adapter or base, resolved.digest)
-    if resolved.checkpoint is not None:
-        _require_whole(context, adapter or base)
-    return ModelPlan(context, base, adapter)
-
-
-def _find_base(context: RunContext, place: VolumePath | HubModel, *, outlined: bool) -> Folder:
-    role = "the base model"
-    if isinstance(place, VolumePath):
-        return Folder.find(place, context, role)
-    return hub_folder(context, _as_pinned(context, place), role, outlined=outlined)
-
-
-def _as_pinned(context: RunContext, model: HubModel) -> HubModel:
-    """Return a Hub model at the commit that the job trained on whose checkpoint is gone on with."""
-    checkpoint = context.run.model.checkpoint
-    if checkpoint is None:
-        return model
-    run_directory = context.claim_path(checkpoint.claim, checkpoint.path).parents[1]
-    commits = [pin.commit for pin in pins(run_directory) if pin.weights and pin.name == model.name]
-    return model.model_copy(update={"revision": commits[0]}) if commits else model
-
-
-def _require_unchanged(context: RunContext, folder: Folder, digest: str) -> None:
-    """Refuse an earlier job's output that has changed; rank 0 reads it, and all end alike."""
-    change = from_first(folder.change_since(digest) if context.rank == 0 else None)
-    if change:
-        raise ModelNotFound(f"{folder.name} was changed after that job was Complete: {change}; run that job again")
-
-
-def _require_whole(context: RunContext, checkpoint: Folder) -> None:
-    """Refuse another job's checkpoint that is not what it was; rank 0 reads it, and all end alike."""
-    manifest = read_manifest(checkpoint.path) if context.rank == 0 else None
-    wrong = "its manifest is gone" if manifest is None else damage(checkpoint.path, manifest)
-    wrong = from_first(wrong)
-    if wrong:
-        raise ModelNotFound(f"{checkpoint.name} is no whole checkpoint: {wrong}; choose another step of that job")
+    found = find_folders(context, context.run.model, outlined=outlined)
+    return ModelPlan(context, found.base, found.adapter)

@@ -54,3 +54,5 @@ class MethodBlock(ApiModel):
     """Whether the model is compared with itself as it was: the base model, with the adapter switched off."""
     metric: ClassVar[str] = "loss"
     """Evaluated figure that tells which model is best, unless the spec names another."""
+    takes_reference_model: ClassVar[bool] = False
+    """Whether `spec.referenceModel` may name another model to compare with."""

@@ -21,6 +21,7 @@ class Dpo(MethodBlock):
         "averageTokensAcrossDevices": "the loss of preferences is a mean over pairs, not over tokens: remove it",
     }
     has_reference = True
+    takes_reference_model = True
 
     beta: Annotated[
         float,
