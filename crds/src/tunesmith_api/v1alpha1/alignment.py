@@ -11,6 +11,7 @@ from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.methods.dpo import Dpo
 from tunesmith_api.v1alpha1.peft import reference_stays
+from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, Reward, keyed_by_name, rewards_rules
 from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, hub_rules, method_rules
 from tunesmith_api.v1alpha1.training.suitability import ALIGNMENT_RULES
 
@@ -30,6 +31,7 @@ class AlignmentJobSpec(JobSpec):
         ),
         *method_rules(ALIGNMENT),
         *ALIGNMENT_RULES,
+        *rewards_rules(ALIGNMENT),
         Rule(
             "!has(self.model.resumeFrom)",
             "a checkpoint does not hold the model that preferences are measured against: use model.fromJob",
@@ -57,5 +59,15 @@ class AlignmentJobSpec(JobSpec):
         Field(
             description="The model to compare with; it must have the vocabulary of `spec.model`. Absent means the model"
             " itself as it was before this job."
+        ),
+    ] = None
+    rewards: Annotated[
+        tuple[Reward, ...] | None,
+        Field(
+            min_length=1,
+            max_length=MAX_REWARDS,
+            description="What scores each completion; the weighted sum is learnt from, and each is logged on its own."
+            " Methods that sample completions need at least one.",
+            json_schema_extra=keyed_by_name(),
         ),
     ] = None

@@ -168,8 +168,8 @@ class CodeSource(ApiModel):
     ]
 
 
-class UserFunction(ApiModel):
-    """A Python function that gets a row as a dict and returns text; runs only where the installation allows it."""
+class Function(ApiModel):
+    """A Python function of the user's."""
 
     config_map: Annotated[CodeSource, Field(description="Where its code is.")]
     function: Annotated[
@@ -183,6 +183,31 @@ class UserFunction(ApiModel):
             ),
         ),
     ]
+
+
+class UserFunction(Function):
+    """A Python function that gets a row as a dict and returns text; runs only where the installation allows it."""
+
     row_timeout_seconds: Annotated[
         float, Field(ge=0.01, le=3600, description="Longest that one call may take, in seconds.")
     ] = 5.0
+
+
+class BatchFunction(Function):
+    """A Python function that scores completions; runs only where the installation allows it.
+
+    Its signature is TRL's: it is called with the keyword arguments `prompts`, `completions`, `completion_ids` and each
+    further column of the rows, all of them lists of one length, and returns a list of as many numbers; None for a
+    completion that it does not score. Completions are texts, or of chats lists of messages. It runs in a process of its
+    own.
+    """
+
+    timeout_seconds: Annotated[
+        float,
+        Field(
+            ge=0.1,
+            le=3600,
+            description="Longest that one call may take, in seconds; a call scores a whole batch. What takes longer, or"
+            " raises, leaves the batch without this reward and is counted (`rewards/<name>/failures`).",
+        ),
+    ] = 30.0

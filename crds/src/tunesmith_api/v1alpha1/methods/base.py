@@ -56,3 +56,5 @@ class MethodBlock(ApiModel):
     """Evaluated figure that tells which model is best, unless the spec names another."""
     takes_reference_model: ClassVar[bool] = False
     """Whether `spec.referenceModel` may name another model to compare with."""
+    uses_rewards: ClassVar[bool] = False
+    """Whether the model samples completions, and learns from what `spec.rewards` say of them."""

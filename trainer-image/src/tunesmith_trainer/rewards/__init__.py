@@ -1,0 +1,116 @@
+"""`spec.rewards`: what scores completions, as functions that TRL's trainers take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tunesmith_trainer.rewards.base import Content, RewardFunction, Scores
+from tunesmith_trainer.rewards.builtin import (
+    answer_reward,
+    json_schema_reward,
+    length_reward,
+    regex_reward,
+    repetition_reward,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tunesmith_api.v1alpha1.rewards import Reward
+    from tunesmith_trainer.context import RunContext
+    from tunesmith_trainer.rewards.base import Scorer
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What all rewards say of some completions.
+
+    Attributes:
+        by_name: The figures of each reward.
+        totals: Their weighted sums.
+    """
+
+    by_name: dict[str, Scores]
+    totals: Scores
+
+
+@dataclass(frozen=True)
+class Rewards:
+    """The rewards of a run.
+
+    Attributes:
+        functions: One for each reward, named after it; for `reward_funcs` of TRL's trainers.
+        weights: Their factors in the sum; for `reward_weights` of TRL's configs.
+    """
+
+    functions: list[RewardFunction]
+    weights: list[float]
+
+    def score(
+        self,
+        *,
+        prompts: list[Content],
+        completions: list[Content],
+        completion_ids: list[list[int]],
+        **columns: Any,
+    ) -> Scored:
+        """Return what all rewards say of some completions; see `RewardFunction` for the arguments."""
+        found = {
+            function.__name__: function(
+                prompts=prompts, completions=completions, completion_ids=completion_ids, **columns
+            )
+            for function in self.functions
+        }
+        totals = [weighted_sum(figures, self.weights) for figures in zip(*found.values(), strict=True)]
+        return Scored(found, totals)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What the run record tells of the rewards; the counts of failures in it go on growing."""
+        return {
+            function.__name__: {"weight": weight, "failures": function.failures.counts}
+            for function, weight in zip(self.functions, self.weights, strict=True)
+        }
+
+
+def weighted_sum(figures: Sequence[float | None], weights: Sequence[float]) -> float | None:
+    """Return the weighted sum of one completion's rewards, as TRL makes it: a missing one adds nothing.
+
+    None when all are missing, so that nothing is known of the completion.
+    """
+    known = [weight * figure for figure, weight in zip(figures, weights, strict=True) if figure is not None]
+    return sum(known) if known else None
+
+
+def build_rewards(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Rewards:
+    """Return the rewards that a run's spec lists, ready to score.
+
+    Args:
+        context: The run.
+        tokenizer: That of the model that writes the completions.
+
+    Raises:
+        InvalidSpec: A pattern, a schema or a function's code is wrong.
+    """
+    del tokenizer
+    wanted = context.run.spec.rewards or ()
+    return Rewards(
+        [RewardFunction(reward.name, _scorer(reward)) for reward in wanted], [reward.weight for reward in wanted]
+    )
+
+
+def _scorer(reward: Reward) -> Scorer:
+    field = f"spec.rewards[{reward.name}]"
+    if reward.regex is not None:
+        return regex_reward(reward.regex, f"{field}.regex")
+    if reward.answer is not None:
+        return answer_reward(reward.answer, f"{field}.answer")
+    if reward.length is not None:
+        return length_reward(reward.length)
+    if reward.repetition is not None:
+        return repetition_reward(reward.repetition)
+    if reward.json_schema is not None:
+        return json_schema_reward(reward.json_schema, f"{field}.jsonSchema")
+    raise ValueError(f"{field} has no source")

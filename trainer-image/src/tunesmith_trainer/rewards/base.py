@@ -1,0 +1,145 @@
+"""What every reward has in common: TRL's signature outside, one completion or one batch at a time inside."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tunesmith_trainer.data.rows import Content
+
+Scores = list[float | None]
+"""One figure for each completion; None where there is none, which TRL leaves out of sum and mean."""
+_log = logging.getLogger(__name__)
+
+
+class UnscoredError(Exception):
+    """A completion, or a batch of them, gets no figure; the text tells why, alike for all of a kind."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Completions to score.
+
+    Attributes:
+        prompts: What was asked: texts or chats.
+        completions: What the model wrote, as TRL hands it over: texts or lists of messages.
+        completion_ids: The same as token ids, the end among them when it was reached.
+        columns: The further columns of the rows.
+    """
+
+    prompts: list[Content]
+    completions: list[Content]
+    completion_ids: list[list[int]]
+    columns: dict[str, list[Any]]
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The completions, one by one."""
+        rows = ({name: values[place] for name, values in self.columns.items()} for place in range(len(self)))
+        return [
+            Sample(text_of(completion), ids, row)
+            for completion, ids, row in zip(self.completions, self.completion_ids, rows, strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.completions)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One completion.
+
+    Attributes:
+        text: What the model wrote.
+        ids: The same as token ids.
+        row: The further columns of its row.
+    """
+
+    text: str
+    ids: list[int]
+    row: dict[str, Any]
+
+
+def text_of(completion: Content) -> str:
+    """Return the text of a completion; of a chat what the assistant says last."""
+    if isinstance(completion, str):
+        return completion
+    said = [message["content"] for message in completion if message["role"] == "assistant"]
+    return str(said[-1] or "") if said else ""
+
+
+class Failures:
+    """Counts what one reward could not score, by kind, and logs each kind once."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.counts: Counter[str] = Counter()
+        """Completions without a figure, by the reason; grows while the model is trained."""
+
+    def add(self, reason: str, completions: int = 1) -> None:
+        """Count completions that get no figure."""
+        if reason not in self.counts:
+            _log.warning("reward %s: %s; the completion gets no such reward (told once)", self._name, reason)
+        self.counts[reason] += completions
+
+
+Scorer = Callable[[Batch, Failures], Scores]
+
+
+def each(score: Callable[[Sample], float | None]) -> Scorer:
+    """Return a scorer of batches that scores one completion after the other."""
+
+    def score_all(batch: Batch, failures: Failures) -> Scores:
+        scores: Scores = []
+        for sample in batch.samples:
+            try:
+                scores.append(score(sample))
+            except UnscoredError as reason:
+                failures.add(str(reason))
+                scores.append(None)
+        return scores
+
+    return score_all
+
+
+class RewardFunction:
+    """A reward as `reward_funcs` of TRL's trainers takes it; TRL logs it under `__name__`."""
+
+    def __init__(self, name: str, score: Scorer) -> None:
+        self.__name__ = name
+        self.failures = Failures(name)
+        self._score = score
+
+    def __call__(
+        self,
+        *,
+        prompts: list[Content],
+        completions: list[Content],
+        completion_ids: list[list[int]],
+        log_metric: Callable[[str, float], None] | None = None,
+        **columns: Any,
+    ) -> Scores:
+        """Return one figure for each completion.
+
+        Args:
+            prompts: What was asked.
+            completions: What the model wrote.
+            completion_ids: The same as token ids.
+            log_metric: Told the share of completions without a figure, once there was one.
+            columns: The further columns of the rows, and what else TRL tells.
+        """
+        # TRL adds its own state and functions to the columns.
+        of_rows = {name: values for name, values in columns.items() if _is_column(values, len(completions))}
+        before = self.failures.counts.total()
+        scores = self._score(Batch(prompts, completions, completion_ids, of_rows), self.failures)
+        failed = self.failures.counts.total()
+        if log_metric is not None and failed:
+            log_metric(f"rewards/{self.__name__}/failures", (failed - before) / max(1, len(completions)))
+        return scores
+
+
+def _is_column(values: object, length: int) -> bool:
+    return isinstance(values, list) and len(values) == length
