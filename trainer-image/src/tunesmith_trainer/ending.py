@@ -14,7 +14,7 @@ from tunesmith_trainer.models.description import describe
 from tunesmith_trainer.models.hub import pins
 from tunesmith_trainer.report.card import render_card
 from tunesmith_trainer.report.facts import Facts
-from tunesmith_trainer.report.history import LOSS, PERPLEXITY, json_lines, with_perplexity
+from tunesmith_trainer.report.history import LOSS, PERPLEXITY, REWARD, json_lines, with_perplexity
 from tunesmith_trainer.report.page import render_page
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ CARD_FILE = "README.md"
 PAGE_FILE = "report.html"
 HISTORY_FILE = "metrics.jsonl"
 SAMPLES_FILE = "samples.jsonl"
+COMPLETIONS_FILE = "completions.jsonl"
 VERIFICATION_FILE = "verification.json"
-_KEPT = (SAMPLES_FILE, VERIFICATION_FILE)
+_KEPT = (SAMPLES_FILE, COMPLETIONS_FILE, VERIFICATION_FILE)
 
 Figures = dict[str, float]
 
@@ -184,4 +185,4 @@ def before_training(figures: Figures) -> Figures:
 
 
 def _told(figures: Figures) -> Figures:
-    return {name: figures[name] for name in (LOSS, PERPLEXITY) if name in figures}
+    return {name: figures[name] for name in (LOSS, PERPLEXITY, REWARD) if name in figures}

@@ -8,8 +8,11 @@ from pydantic import Field
 
 from tunesmith_api.base import Rule
 from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
+from tunesmith_api.v1alpha1.groups import group_rules
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.methods.dpo import Dpo
+from tunesmith_api.v1alpha1.methods.grpo import Grpo
+from tunesmith_api.v1alpha1.methods.rloo import Rloo
 from tunesmith_api.v1alpha1.peft import reference_stays
 from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, Reward, keyed_by_name, rewards_rules
 from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, hub_rules, method_rules
@@ -30,6 +33,7 @@ class AlignmentJobSpec(JobSpec):
             ".dataProcessing.streaming",
         ),
         *method_rules(ALIGNMENT),
+        *group_rules(ALIGNMENT),
         *ALIGNMENT_RULES,
         *rewards_rules(ALIGNMENT),
         Rule(
@@ -52,8 +56,16 @@ class AlignmentJobSpec(JobSpec):
         reference_stays(tuple(method for method, block in ALIGNMENT.items() if block.has_reference)),
     )
 
-    method: Annotated[Literal["dpo"], Field(description="`dpo`: direct preference optimisation.")]
+    method: Annotated[
+        Literal["dpo", "grpo", "rloo"],
+        Field(
+            description="`dpo`: direct preference optimisation; `grpo`: group relative policy optimisation; `rloo`:"
+            " REINFORCE leave-one-out."
+        ),
+    ]
     dpo: Annotated[Dpo | None, Field(description="Parameters of method `dpo`.")] = None
+    grpo: Annotated[Grpo | None, Field(description="Parameters of method `grpo`.")] = None
+    rloo: Annotated[Rloo | None, Field(description="Parameters of method `rloo`.")] = None
     reference_model: Annotated[
         AuxiliaryModel | None,
         Field(

@@ -12,6 +12,7 @@ Points = list[tuple[float, float]]
 
 LOSS = "eval_loss"
 PERPLEXITY = "eval_perplexity"
+REWARD = "eval_reward"
 _LARGEST_EXPONENT = 700.0  # e to the power of more is no float
 
 
