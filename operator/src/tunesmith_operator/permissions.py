@@ -19,6 +19,6 @@ class Permissions(ApiModel):
         bool,
         Field(
             description="Whether jobs may run Python functions of their own from ConfigMaps in trainer pods"
-            " (promptFunction, completionFunction)."
+            " (promptFunction, completionFunction, the function of a reward)."
         ),
     ] = False

@@ -148,19 +148,13 @@ def quantization_is_possible(candidate: Candidate) -> Finding | None:
 
 def user_code_is_allowed(candidate: Candidate) -> Finding | None:
     """Find a function of the user's where the installation runs none."""
-    if candidate.inputs.permissions.user_code:
+    field = next(iter(candidate.spec.functions), None)
+    if field is None or candidate.inputs.permissions.user_code:
         return None
-    fields = [
-        f"spec.{block}[{index}].{name}"
-        for block, datasets in candidate.spec.all_datasets.items()
-        for index, dataset in enumerate(datasets)
-        for name in dataset.functions
-    ]
-    if not fields:
-        return None
+    instead = "Use another kind of reward" if field.startswith("rewards") else "Build the text with a template"
     return Finding(
         Reason.USER_CODE_REFUSED,
-        f"{fields[0]}: this installation does not let jobs bring code along. Build the text with a template, or have"
+        f"spec.{field}: this installation does not let jobs bring code along. {instead}, or have"
         " `policy.userCode` set in the values of the Tunesmith chart.",
         permanent=True,
     )

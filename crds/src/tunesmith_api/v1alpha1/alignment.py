@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from tunesmith_api.base import Rule
 from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
@@ -14,9 +15,12 @@ from tunesmith_api.v1alpha1.methods.dpo import Dpo
 from tunesmith_api.v1alpha1.methods.grpo import Grpo
 from tunesmith_api.v1alpha1.methods.rloo import Rloo
 from tunesmith_api.v1alpha1.peft import reference_stays
-from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, Reward, keyed_by_name, rewards_rules
+from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, REWARDS_FROM_THE_HUB, Reward, keyed_by_name, rewards_rules
 from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, hub_rules, method_rules
 from tunesmith_api.v1alpha1.training.suitability import ALIGNMENT_RULES
+
+if TYPE_CHECKING:
+    from tunesmith_api.v1alpha1.data_sources import Function
 
 _REFERENCED = [method for method, block in ALIGNMENT.items() if block.takes_reference_model]
 
@@ -26,7 +30,7 @@ class AlignmentJobSpec(JobSpec):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *SPEC_RULES,
-        *hub_rules(from_the_hub("self.referenceModel")),
+        *hub_rules(from_the_hub("self.referenceModel"), REWARDS_FROM_THE_HUB),
         Rule(
             "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming",
             "preferences are read before training: remove streaming",
@@ -83,3 +87,9 @@ class AlignmentJobSpec(JobSpec):
             json_schema_extra=keyed_by_name(),
         ),
     ] = None
+
+    @property
+    @override
+    def functions(self) -> dict[str, Function]:
+        found = {f"rewards[{index}].function": reward.function for index, reward in enumerate(self.rewards or ())}
+        return super().functions | {field: function for field, function in found.items() if function is not None}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.base import ApiModel, Rule, cel, exactly_one_of
+from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
 from tunesmith_api.v1alpha1.data_sources import BatchFunction
 from tunesmith_api.v1alpha1.datasets import ColumnName
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from tunesmith_api.v1alpha1.methods.base import MethodBlock
 
 MAX_REWARDS = 16
+REWARDS_FROM_THE_HUB = f"(has(self.rewards) && self.rewards.exists(r, {from_the_hub('r.model')}))"
+"""The CEL expression that a reward model is on the Hub, or may be."""
 
 RewardName = Annotated[
     str,
@@ -124,6 +127,7 @@ class Reward(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         exactly_one_of(
+            "model",
             "regex",
             "answer",
             "length",
@@ -146,6 +150,14 @@ class Reward(ApiModel):
             " it; 0 leaves it a figure to watch.",
         ),
     ] = 1.0
+    model: Annotated[
+        AuxiliaryModel | None,
+        Field(
+            description="The score of a reward model: the output of a job of method `reward`, or any sequence"
+            " classifier with one label. It reads prompt and completion as text, with its own tokenizer and chat"
+            " template; what is longer than it can read loses its beginning."
+        ),
+    ] = None
     regex: Annotated[RegexReward | None, Field(description="1 when a regular expression matches, else 0.")] = None
     answer: Annotated[AnswerReward | None, Field(description="1 when the answer is that of the row, else 0.")] = None
     length: Annotated[LengthReward | None, Field(description="1 when the length is within bounds, less beyond.")] = None

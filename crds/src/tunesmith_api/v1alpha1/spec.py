@@ -17,12 +17,13 @@ from tunesmith_api.v1alpha1.preparation import Prepare
 from tunesmith_api.v1alpha1.reporting import Reporting, StepRange
 from tunesmith_api.v1alpha1.status import MAX_NODES
 from tunesmith_api.v1alpha1.training import Training
-from tunesmith_api.v1alpha1.training.suitability import PROCESS_RULES, ignored_by
+from tunesmith_api.v1alpha1.training.suitability import FITTING_RULES, PROCESS_RULES, ignored_by, not_split
 from tunesmith_api.v1alpha1.types import ObjectName, RunId
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tunesmith_api.v1alpha1.data_sources import Function
     from tunesmith_api.v1alpha1.methods.base import MethodBlock
 
 DEFAULT_RUN_ID = "1"
@@ -66,6 +67,7 @@ def _claim_for_all_nodes(block: str) -> Rule:
 
 _COMMON_RULES = (
     *PROCESS_RULES,
+    *FITTING_RULES,
     Rule(
         "!has(self.training) || !has(self.training.evalStrategy) || self.training.evalStrategy == 'no'"
         " || has(self.evaluation)",
@@ -195,6 +197,7 @@ def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
                 " reporting.samples",
                 ".reporting.completions",
             )
+        yield from not_split(method, block)
 
 
 class JobSpec(ApiModel):
@@ -260,3 +263,13 @@ class JobSpec(ApiModel):
         """The datasets to train and to evaluate on, by their field."""
         evaluation = self.evaluation.datasets if self.evaluation else None
         return {"datasets": self.datasets, "evaluation.datasets": evaluation or ()}
+
+    @property
+    def functions(self) -> dict[str, Function]:
+        """The user's functions that the job runs, by their field."""
+        return {
+            f"{block}[{index}].{name}": function
+            for block, datasets in self.all_datasets.items()
+            for index, dataset in enumerate(datasets)
+            for name, function in dataset.functions.items()
+        }

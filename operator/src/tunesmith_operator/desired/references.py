@@ -148,7 +148,7 @@ def _source_claims(key: JobKey, job: Object, *, resumes: bool) -> list[Any]:
 
 
 def config_maps(job: Object) -> frozenset[str]:
-    """Return the ConfigMaps that a job's datasets, chat template and volumes refer to."""
+    """Return the ConfigMaps that a job's datasets, chat template, reward functions and volumes refer to."""
     spec = _mapping(job.get("spec"))
     names = [source.get("name") for source in _config_map_files(spec)]
     names += [_mapping(volume.get("configMap")).get("name") for volume in _volumes(spec)]
@@ -164,6 +164,7 @@ def config_map_keys(job: Object) -> tuple[tuple[str, str], ...]:
 def _config_map_files(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     datasets = list(_datasets(spec))
     functions = [_mapping(dataset.get(f"{part}Function")) for dataset in datasets for part in ("prompt", "completion")]
+    functions += [_mapping(_mapping(reward).get("function")) for reward in _list(spec.get("rewards"))]
     chat_template = _mapping(_mapping(spec.get("model")).get("chatTemplate"))
     return [_mapping(block.get("configMap")) for block in (*datasets, *functions, chat_template)]
 

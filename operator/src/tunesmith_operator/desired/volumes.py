@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tunesmith_api.run import FrozenRun
     from tunesmith_api.v1alpha1.chat_template import ChatTemplate
-    from tunesmith_api.v1alpha1.data_sources import UserFunction
+    from tunesmith_api.v1alpha1.data_sources import Function
     from tunesmith_api.v1alpha1.datasets import Dataset
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the pod's own memory disk, where torch's workers meet
@@ -71,8 +71,7 @@ def _claims(run: FrozenRun) -> Iterator[Mounted]:
 
 def _config_maps(run: FrozenRun) -> Iterator[Mounted]:
     keys: dict[str, set[str]] = {}
-    blocks: list[Dataset | UserFunction | ChatTemplate] = [*_datasets(run)]
-    blocks += [function for dataset in _datasets(run) for function in dataset.functions.values()]
+    blocks: list[Dataset | Function | ChatTemplate] = [*_datasets(run), *run.spec.functions.values()]
     blocks += [run.spec.model.chat_template] if run.spec.model.chat_template else []
     for block in blocks:
         if block.config_map is not None:

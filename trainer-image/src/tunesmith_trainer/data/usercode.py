@@ -82,7 +82,22 @@ def load_function(reference: UserFunction, field: str, mounts: Mounts) -> RowFun
         InvalidSpec: The code can not be loaded, or has no such function.
     """
     file = configmap_file(reference.config_map.name, reference.config_map.key, mounts)
-    module = ModuleType(reference.config_map.key.removesuffix(".py"))
+    function = load_code(file, reference.function, field)
+    return RowFunction(f"{reference.function} of {file.name}", file, function, reference.row_timeout_seconds)
+
+
+def load_code(file: SourceFile, name: str, field: str) -> Callable[..., object]:
+    """Return a function of a Python file.
+
+    Args:
+        file: The file.
+        name: The function's name.
+        field: Path of the spec's field, for messages.
+
+    Raises:
+        InvalidSpec: The code can not be loaded, or has no such function.
+    """
+    module = ModuleType(file.path.stem)
     try:
         with _time_limit(_LOAD_SECONDS):
             exec(compile(file.path.read_bytes(), file.name, "exec"), module.__dict__)  # noqa: S102 - what it is for
@@ -92,19 +107,24 @@ def load_function(reference: UserFunction, field: str, mounts: Mounts) -> RowFun
         ) from None
     except (Exception, SystemExit) as error:
         raise InvalidSpec(f"{field}: {file.name} can not be loaded: {_told(error, file)}; correct the file") from error
-    function = getattr(module, reference.function, None)
+    function = getattr(module, name, None)
     if not callable(function):
-        raise InvalidSpec(f"{field}: {file.name} has no function {reference.function}; correct the name or the file")
-    return RowFunction(f"{reference.function} of {file.name}", file, function, reference.row_timeout_seconds)
+        raise InvalidSpec(f"{field}: {file.name} has no function {name}; correct the name or the file")
+    return function  # type: ignore[no-any-return]  # what can be called is all that is known of it
 
 
 def _told(error: BaseException, file: SourceFile) -> str:
     """Return an error with the line of the user's file where it came up."""
     if isinstance(error, SyntaxError) and error.filename == file.name:
         return f"SyntaxError: {error.msg} at line {error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file.name]
-    place = f" at line {lines[-1]}" if lines else ""
+    place = place_of(error, file)
     return f"{type(error).__name__}: {error}{place}" if str(error) else f"{type(error).__name__}{place}"
+
+
+def place_of(error: BaseException, file: SourceFile) -> str:
+    """Return at which line of the user's file an error came up, empty when none is known."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file.name]
+    return f" at line {lines[-1]}" if lines else ""
 
 
 @contextlib.contextmanager

@@ -14,12 +14,14 @@ from tunesmith_trainer.rewards.builtin import (
     regex_reward,
     repetition_reward,
 )
+from tunesmith_trainer.rewards.functions import function_reward
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from tunesmith_api.v1alpha1.rewards import Reward
     from tunesmith_trainer.context import RunContext
+    from tunesmith_trainer.data.sources import Mounts
     from tunesmith_trainer.rewards.base import Scorer
 
 
@@ -97,12 +99,15 @@ def build_rewards(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Re
     del tokenizer
     wanted = context.run.spec.rewards or ()
     return Rewards(
-        [RewardFunction(reward.name, _scorer(reward)) for reward in wanted], [reward.weight for reward in wanted]
+        [RewardFunction(reward.name, _scorer(reward, context)) for reward in wanted],
+        [reward.weight for reward in wanted],
     )
 
 
-def _scorer(reward: Reward) -> Scorer:
-    field = f"spec.rewards[{reward.name}]"
+def _scorer(reward: Reward, mounts: Mounts) -> Scorer:
+    PLACE
+    if reward.function is not None:
+        return function_reward(reward.function, f"{field}.function", mounts)
     if reward.regex is not None:
         return regex_reward(reward.regex, f"{field}.regex")
     if reward.answer is not None:

@@ -18,6 +18,11 @@ _log = logging.getLogger(__name__)
 class UnscoredError(Exception):
     """A completion, or a batch of them, gets no figure; the text tells why, alike for all of a kind."""
 
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.detail = detail
+        """What is known of this one."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -79,10 +84,17 @@ class Failures:
         self.counts: Counter[str] = Counter()
         """Completions without a figure, by the reason; grows while the model is trained."""
 
-    def add(self, reason: str, completions: int = 1) -> None:
-        """Count completions that get no figure."""
+    def add(self, reason: str, *, completions: int = 1, detail: str = "") -> None:
+        """Count completions that get no figure.
+
+        Args:
+            reason: Why, alike for all of a kind.
+            completions: How many.
+            detail: What is known of these.
+        """
         if reason not in self.counts:
-            _log.warning("reward %s: %s; the completion gets no such reward (told once)", self._name, reason)
+            said = f"{reason}: {detail}" if detail else reason
+            _log.warning("reward %s is left out of a completion's sum: %s; told once, counted on", self._name, said)
         self.counts[reason] += completions
 
 
