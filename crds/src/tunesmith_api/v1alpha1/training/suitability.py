@@ -51,7 +51,7 @@ PROCESS_RULES = (
 
 FITTING_RULES = (
     Rule(
-        f"{_absent('autoFindBatchSize')} || !self.training.autoFindBatchSize || {_PROCESSES} == 1",
+        f"{_absent('autoFindBatchSize')} || !self.training.autoFindBatchSize || {PROCESSES} == 1",
         "autoFindBatchSize looks at one device's memory: remove it, or train in one process",
         ".training.autoFindBatchSize",
     ),
