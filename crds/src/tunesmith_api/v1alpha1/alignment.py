@@ -9,12 +9,16 @@ from typing_extensions import override
 
 from tunesmith_api.base import Rule
 from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
+from tunesmith_api.v1alpha1.groups import group_rules
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.methods.cpo import Cpo
 from tunesmith_api.v1alpha1.methods.dpo import DPO_RULES, Dpo
 from tunesmith_api.v1alpha1.methods.kto import Kto
 from tunesmith_api.v1alpha1.methods.orpo import Orpo
 from tunesmith_api.v1alpha1.methods.reward import RewardModelling
+from tunesmith_api.v1alpha1.methods.grpo import Grpo
+from tunesmith_api.v1alpha1.methods.orpo import Orpo
+from tunesmith_api.v1alpha1.methods.rloo import Rloo
 from tunesmith_api.v1alpha1.methods.simpo import Simpo
 from tunesmith_api.v1alpha1.peft import reference_stays
 from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, REWARDS_FROM_THE_HUB, Reward, keyed_by_name, rewards_rules
@@ -39,6 +43,7 @@ class AlignmentJobSpec(JobSpec):
             ".dataProcessing.streaming",
         ),
         *method_rules(ALIGNMENT),
+        *group_rules(ALIGNMENT),
         *ALIGNMENT_RULES,
         *rewards_rules(ALIGNMENT),
         Rule(
@@ -69,6 +74,12 @@ class AlignmentJobSpec(JobSpec):
             " are labelled good or bad; `reward`: a reward model, which scores texts. Experimental, as TRL's"
             " experimental tree has them: `orpo`, odds ratio preference optimisation; `cpo`, contrastive preference"
             " optimisation; `simpo`, simple preference optimisation. These three need no reference model."
+        Literal["dpo", "orpo", "cpo", "simpo", "grpo", "rloo"],
+        Field(
+            description="`dpo`: direct preference optimisation; `grpo`: group relative policy optimisation; `rloo`:"
+            " REINFORCE leave-one-out. Experimental, as TRL's experimental tree has them:"
+            " `orpo`, odds ratio preference optimisation; `cpo`, contrastive preference optimisation; `simpo`, simple"
+            " preference optimisation. These three need no reference model."
         ),
     ]
     dpo: Annotated[Dpo | None, Field(description="Parameters of method `dpo`.")] = None
@@ -77,6 +88,8 @@ class AlignmentJobSpec(JobSpec):
     orpo: Annotated[Orpo | None, Field(description="Parameters of method `orpo`, which is experimental.")] = None
     cpo: Annotated[Cpo | None, Field(description="Parameters of method `cpo`, which is experimental.")] = None
     simpo: Annotated[Simpo | None, Field(description="Parameters of method `simpo`, which is experimental.")] = None
+    grpo: Annotated[Grpo | None, Field(description="Parameters of method `grpo`.")] = None
+    rloo: Annotated[Rloo | None, Field(description="Parameters of method `rloo`.")] = None
     reference_model: Annotated[
         AuxiliaryModel | None,
         Field(
