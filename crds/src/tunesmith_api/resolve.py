@@ -68,14 +68,14 @@ def _training(spec: AnySpec, profile: AcceleratorProfile, *, trains_adapter: boo
         updates["dataloader_pin_memory"] = profile.device != "cpu"
     if training.torch_compile and training.torch_compile_backend is None:
         updates["torch_compile_backend"] = "inductor"
-    return training.model_copy(update=updates | _evaluation(training))
+    return training.model_copy(update=updates | _evaluation(training, METHOD_BLOCKS[spec.method].metric))
 
 
-def _evaluation(training: Training) -> dict[str, object]:
+def _evaluation(training: Training, default: str) -> dict[str, object]:
     """Return what evaluations lack: when, by which figure to compare, and which way."""
     if training.eval_strategy == "no":
         return {}
-    metric = training.metric_for_best_model or "loss"
+    metric = training.metric_for_best_model or default
     better = training.greater_is_better
     updates = {
         "metric_for_best_model": metric,

@@ -156,20 +156,30 @@ def _only_with(method: str) -> Rule:
     )
 
 
-def _rows_of(method: str, block: type[MethodBlock]) -> tuple[Rule, Rule]:
-    """Return the rules that training and evaluation rows have a shape the method can train on."""
-    fits = f"(!has(d.format) || d.format in {['auto', *block.formats]})"
-    if not block.templates:
-        fits += " && !has(d.promptTemplate) && !has(d.promptFunction)"
-    message = f"method: {method} needs {block.rows}: leave format out, or choose a dataset or a method that fit"
-    return (
-        Rule(f"self.method != '{method}' || !has(self.datasets) || self.datasets.all(d, {fits})", message, ".datasets"),
-        Rule(
-            f"self.method != '{method}' || !has(self.evaluation) || !has(self.evaluation.datasets)"
-            f" || self.evaluation.datasets.all(d, {fits})",
-            message,
-            ".evaluation.datasets",
-        ),
+def _rows_of(method: str, block: type[MethodBlock]) -> Iterator[Rule]:
+    """Yield the rules that training and evaluation rows have a shape the method can train on."""
+    asks, completes = (f"(has(d.{part}Template) || has(d.{part}Function))" for part in ("prompt", "completion"))
+    named = f"(!has(d.format) || d.format in {['auto', *block.formats]})"
+    needed = f"method: {method} needs {block.rows}: leave format out, or choose a dataset or a method that fit"
+    if "prompt-completion" in block.formats:
+        yield from _of_all_rows(method, named, needed)
+        both = "promptTemplate and completionTemplate belong together, a function may stand for either"
+        yield from _of_all_rows(method, f"{asks} == {completes}", f"{both}: set both or neither")
+    elif "prompt" in block.formats:
+        yield from _of_all_rows(method, f"{named} && !{completes}", needed)
+    else:
+        yield from _of_all_rows(method, f"{named} && !{asks}", needed)
+
+
+def _of_all_rows(method: str, fits: str, message: str) -> Iterator[Rule]:
+    """Yield the rules that every dataset `d` fits, of those to train and of those to evaluate on."""
+    of_method = f"self.method != '{method}'"
+    yield Rule(f"{of_method} || !has(self.datasets) || self.datasets.all(d, {fits})", message, ".datasets")
+    yield Rule(
+        f"{of_method} || !has(self.evaluation) || !has(self.evaluation.datasets)"
+        f" || self.evaluation.datasets.all(d, {fits})",
+        message,
+        ".evaluation.datasets",
     )
 
 

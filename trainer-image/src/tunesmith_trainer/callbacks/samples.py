@@ -57,7 +57,7 @@ def prompts_of(spec: Samples, plan: TrainingPlan) -> list[Prompt]:
 def _beginning(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase, most: int) -> Prompt:
     """Return the part of a held-out row before its answer; of a row without one its first half, not too long."""
     if "prompt_ids" in row:
-        prompt, rest = row["prompt_ids"], row["chosen_ids"]
+        prompt, rest = row["prompt_ids"], row.get("chosen_ids", [])
     else:
         ids = row["input_ids"]
         labels = row.get("labels", ids)
@@ -65,7 +65,7 @@ def _beginning(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase, most: in
         start = learnt or max(1, min(len(ids) // 2, _LONGEST_PROMPT))
         prompt, rest = ids[:start], ids[start:]
     text, expected = (tokenizer.decode(part, skip_special_tokens=True) for part in (prompt, rest[:most]))
-    return Prompt(list(prompt), text, expected)
+    return Prompt(list(prompt), text, expected if rest else None)
 
 
 class SamplesCallback(TrainerCallback):

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 Content = str | list[Message]
 Row = dict[str, Any]
-"""`text`, `messages`, `prompt` + `completion`, or `prompt` + `chosen` + `rejected`; each a text or messages."""
+"""`text`, `messages`, `prompt` + `completion`, or `prompt` + `chosen` + `rejected`; each a text or messages.
+
+Or `prompt` alone, with the other columns of its row in `columns`.
+"""
+_OF_REWARDS = frozenset({"prompts", "completions", "completion_ids"})  # what a reward is called with beside columns
 
 
 def make_row(raw: RawRow, layout: Layout) -> Row:
@@ -107,6 +111,25 @@ def _shared_prompt(raw: RawRow, chosen_column: str, rejected_column: str) -> Row
     return {"prompt": chosen[:shared], "chosen": chosen[shared:], "rejected": rejected[shared:]}
 
 
+def _prompt_alone(raw: RawRow, layout: Layout) -> Row:
+    taken = layout.columns.values() | _OF_REWARDS
+    columns = {name: value for name, value in raw.values.items() if name not in taken}
+    if layout.makers is not None:
+        (maker,) = layout.makers
+        prompt: Content = maker.render(raw)
+        if not prompt.strip():
+            raise raw.error("the prompt that is built of it is empty", "fill its columns or remove the row")
+        return {"prompt": prompt, "columns": columns}
+    column = layout.columns["prompt"]
+    prompt = _prompt(raw, column)
+    if isinstance(prompt, list) and prompt[-1]["role"] != "user":
+        raise raw.error(
+            f"column {column!r} does not end with a message of the user, which the model would answer",
+            "leave out what comes after it",
+        )
+    return {"prompt": prompt, "columns": columns}
+
+
 def _prompt(raw: RawRow, column: str) -> Content:
     if isinstance(raw.values[column], str):
         return read_text(raw, column)
@@ -156,4 +179,5 @@ _MAKERS = {
     "prompt-completion": _prompt_completion,
     "instruction": _instruction,
     "preference": _preference,
+    "prompt": _prompt_alone,
 }

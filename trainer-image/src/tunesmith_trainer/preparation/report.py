@@ -59,10 +59,13 @@ def compose(context: RunContext, data: dict[str, Any], outline: Outline, memory:
 
 def summary(report: PreparationReport, max_length: int) -> str:
     """Return a report in a sentence."""
+    read = f"{report.rows} rows to train on, half of them at most {report.token_lengths.p50} tokens long"
+    if report.loss_share == 0:
+        # Prompts, which are never cut, and whose loss is that of completions to come.
+        return read
     return (
-        f"{report.rows} rows to train on, half of them at most {report.token_lengths.p50} tokens long;"
-        f" {_percent(report.truncated_share)} are cut at {max_length}, {_percent(report.loss_share)} of the tokens"
-        " carry loss"
+        f"{read}; {_percent(report.truncated_share)} are cut at {max_length}, {_percent(report.loss_share)} of the"
+        " tokens carry loss"
     )
 
 
@@ -86,7 +89,7 @@ def _warnings(report: PreparationReport, max_length: int) -> Iterator[str]:
         )
     if report.duplicate_rows:
         yield f"{report.duplicate_rows} rows repeat earlier ones; remove them unless they are meant to count more"
-    if report.loss_share < _LITTLE_LOSS:
+    if 0 < report.loss_share < _LITTLE_LOSS:
         yield (
             f"only {_percent(report.loss_share)} of the tokens carry loss, so most of the time goes into reading"
             " prompts; shorten them, or learn from the prompts too"

@@ -92,7 +92,7 @@ class Measuring(ApiModel):
             min_length=1,
             max_length=63,
             description="Evaluated figure that tells which model is best, such as loss or, for dpo, rewards/accuracies."
-            " Default: loss, where there are evaluations.",
+            " Default, where there are evaluations: loss; reward of methods that sample.",
             json_schema_extra=cel(
                 Rule(
                     "self.matches('^[A-Za-z0-9_./-]+$')",
