@@ -13,8 +13,10 @@ HELM = $(BUILD)/cluster/bin/helm
 # Folders of tests that import modules of their own, each judged by itself (after a colon: whose modules it uses too).
 SUITES = tests/bench tests/chart tests/cluster tests/e2e:examples/demo examples/demo tests/golden tests/gpu tests/hub tests/unit/api \
     tests/unit/operator/core:tests/golden tests/unit/operator/infra tests/unit/trainer/architectures \
-    tests/unit/trainer/data:tests/hub tests/unit/trainer/lifecycle tests/unit/trainer/methods \
+    tests/unit/trainer/data:tests/hub tests/unit/trainer/learning:examples/demo tests/unit/trainer/lifecycle tests/unit/trainer/methods \
     tests/unit/trainer/models:tests/hub tests/unit/trainer/preparation
+# Fast tests of the trainer: a case of a long matrix is one of them when it stands for the others.
+FAST = not slow and not e2e and not gpu and (not methods or representative)
 PROJECTS = crds/pyproject.toml operator/pyproject.toml trainer-image/pyproject.toml
 
 help: ## Show this page
@@ -46,7 +48,7 @@ test-fast: setup setup-trainer $(HELM) ## The tests that need no cluster, in und
 	    $$(ls -d tests/unit tests/golden tests/contract tests/chart 2>/dev/null) || failed="$$failed operator"; \
 	if [ -d tests/unit/trainer ]; then \
 	    echo "==> trainer"; \
-	    OMP_NUM_THREADS=1 $(TRAINER_VENV)/bin/pytest -n 2 -m "not slow and not e2e and not gpu" tests/unit/trainer \
+	    OMP_NUM_THREADS=1 $(TRAINER_VENV)/bin/pytest -n 2 -m "$(FAST)" tests/unit/trainer \
 	        || failed="$$failed trainer"; \
 	fi; \
 	[ -z "$$failed" ] || { echo "Failed:$$failed" >&2; exit 1; }
@@ -57,6 +59,10 @@ test-slow: setup setup-trainer ## The tests without a cluster that test-fast lea
 	OMP_NUM_THREADS=1 $(TRAINER_VENV)/bin/pytest -n 2 -m "slow and not e2e and not gpu" tests/unit/trainer \
 	    || failed="$$failed trainer"; \
 	[ -z "$$failed" ] || { echo "Failed:$$failed" >&2; exit 1; }
+
+test-methods: setup-trainer ## Long matrices and proofs of learning; goes on where it was left off, its table is in tests/results
+	OMP_NUM_THREADS=1 $(TRAINER_VENV)/bin/python -m pytest -p tests.ledger --ledger methods -n 2 -v -m "methods and not gpu" \
+	    tests/unit/trainer $(METHODS)
 
 lint: setup $(HELM) ## Every static check in one run: style, types, import contracts, drift of what is generated, the chart
 	@failed=0; check() { echo "==> $$*"; "$$@" || { failed=$$((failed + 1)); echo "^^^ failed: $$*" >&2; }; }; \
@@ -113,7 +119,7 @@ bench-control-plane: setup cluster-up ## Measure the operator with thousands of 
 bench-trainer: setup-trainer setup-rival ## Measure the trainer against plain TRL and LLaMA-Factory
 	$(TRAINER_VENV)/bin/python tests/bench/trainer.py $(BENCH)
 
-.PHONY: help demo test setup setup-trainer test-fast test-slow lint format generate lock clean \
+.PHONY: help demo test setup setup-trainer test-fast test-slow test-methods lint format generate lock clean \
     cluster-up cluster-down kubeconfig images bench-control-plane bench-trainer setup-rival
 
 # ---- tools ----

@@ -35,14 +35,19 @@ def _column(name: str, path: str, description: str, *, kind: str = "string", pri
     return {"name": name, "type": kind, "jsonPath": path, "description": description, "priority": priority}
 
 
-PRINTER_COLUMNS: tuple[Json, ...] = (
+_FIGURES = {
+    "loss": "Latest training loss.",
+    "reward": "Latest mean reward of what the policy writes, where the method has one (AlignmentJob).",
+}
+_FIRST_COLUMNS = (
     _column("Method", ".spec.method", "How it trains."),
     _column("Model", ".status.model", "What is trained."),
     _column("State", ".status.state", "One word for the whole."),
     _column(
         "Progress(%)", ".status.progress.progressPercentage", "Share of the steps done, in percent.", kind="integer"
     ),
-    _column("Loss", '.status.progress.metrics[?(@.name=="loss")].value', "Latest training loss."),
+)
+_LAST_COLUMNS = (
     _column("ETA(s)", ".status.progress.estimatedRemainingSeconds", "Estimated seconds left.", kind="integer"),
     _column("Age", ".metadata.creationTimestamp", "Time since it was created.", kind="date"),
     _column("Step", ".status.progress.currentStep", "Optimiser steps done.", kind="integer", priority=1),
@@ -51,6 +56,15 @@ PRINTER_COLUMNS: tuple[Json, ...] = (
     _column("Claim", ".status.output.claim", "PersistentVolumeClaim of the result.", priority=1),
     _column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why it is in this state.", priority=1),
 )
+
+
+def printer_columns(job: type[Job]) -> list[Json]:
+    """Return what `kubectl get` shows of a kind."""
+    figures = (
+        _column(name.capitalize(), f'.status.progress.metrics[?(@.name=="{name}")].value', _FIGURES[name])
+        for name in job.figures
+    )
+    return [*_FIRST_COLUMNS, *figures, *_LAST_COLUMNS]
 
 
 def build_crd(job: type[Job]) -> Json:
@@ -77,7 +91,7 @@ def build_crd(job: type[Job]) -> Json:
                     "name": VERSION,
                     "served": True,
                     "storage": True,
-                    "additionalPrinterColumns": list(PRINTER_COLUMNS),
+                    "additionalPrinterColumns": printer_columns(job),
                     "schema": {"openAPIV3Schema": schema},
                     "subresources": {"status": {}},
                 }

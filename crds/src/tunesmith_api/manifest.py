@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tunesmith_api.base import ApiModel
+from tunesmith_api.v1alpha1.methods.base import Task
 from tunesmith_api.v1alpha1.model import JobKind
 
 MANIFEST_FILE = "manifest.json"
@@ -26,6 +27,9 @@ class Manifest(ApiModel):
     """Which job wrote a folder, at which step, and every file in it."""
 
     artifact: Literal["checkpoint", "adapter", "model"]
+    task: Annotated[
+        Task | None, Field(description="What an output is made for, in PEFT's terms. Absent of a checkpoint.")
+    ] = None
     kind: JobKind
     namespace: str
     name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tunesmith_api.base import REMEDY, VALIDATIONS
-from tunesmith_api.crd import PRINTER_COLUMNS
+from tunesmith_api.crd import printer_columns
 from tunesmith_api.exitcodes import ExitCode
 from tunesmith_api.labels import API_VERSION
 from tunesmith_api.meta import ConditionType, Reason, State
@@ -87,9 +87,9 @@ def _kinds() -> str:
 
 
 def _columns() -> str:
-    rows = (
-        (f"{column['name']}{' (`-o wide`)' * column['priority']}", column["description"]) for column in PRINTER_COLUMNS
-    )
+    # One kind shows all that the other does, and more.
+    columns = max(map(printer_columns, KINDS), key=len)
+    rows = ((f"{column['name']}{' (`-o wide`)' * column['priority']}", column["description"]) for column in columns)
     return _table(("Column", "Shows"), rows)
 
 

@@ -10,6 +10,8 @@ from tunesmith_api.base import ApiModel
 from tunesmith_api.profile import AcceleratorProfile
 from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
 from tunesmith_api.v1alpha1.fine_tuning import FineTuneJobSpec
+from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
+from tunesmith_api.v1alpha1.methods.base import Task
 from tunesmith_api.v1alpha1.model import FromAdapter, JobKind
 from tunesmith_api.v1alpha1.status import HubModel, VolumePath
 
@@ -66,6 +68,11 @@ class FrozenRun(ApiModel):
     def auxiliary_models(self) -> tuple[ResolvedModel, ...]:
         """The models that take part beside the one that is trained."""
         return (*((self.reference,) if self.reference else ()), *self.reward_models.values())
+
+    @property
+    def task(self) -> Task:
+        """What the trained model is made for."""
+        return METHOD_BLOCKS[self.spec.method].task
 
     @property
     def uses_hub(self) -> bool:

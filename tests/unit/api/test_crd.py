@@ -62,10 +62,11 @@ def test_names_of_the_kind(job: type[Job]) -> None:
 
 
 @each_kind
-def test_kubectl_get_shows_method_model_state_progress_loss_eta_and_age(job: type[Job]) -> None:
+def test_kubectl_get_shows_method_model_state_progress_figures_eta_and_age(job: type[Job]) -> None:
     columns = crd_of(job)["spec"]["versions"][0]["additionalPrinterColumns"]
     shown = [column["name"] for column in columns if column["priority"] == 0]
-    assert shown == ["Method", "Model", "State", "Progress(%)", "Loss", "ETA(s)", "Age"]
+    figures = {"FineTuneJob": ["Loss"], "AlignmentJob": ["Loss", "Reward"]}[job.kind()]
+    assert shown == ["Method", "Model", "State", "Progress(%)", *figures, "ETA(s)", "Age"]
     known = {path for path, _ in nodes(schema_of(job))} | {".metadata.creationTimestamp"}
     for column in columns:
         path = re.sub(r"\[[^\]]*\]", "[]", column["jsonPath"])

@@ -91,6 +91,7 @@ def test_memory_is_pinned_for_gpus(device: str, pinned: bool) -> None:
     ("training", "fields"),
     [
         ({"optim": "paged_adamw_32bit"}, ["optim"]),
+        ({"autoFindBatchSize": True}, ["autoFindBatchSize"]),
         ({"tf32": True}, ["tf32"]),
         ({"tf32": False}, []),
         ({"torchCompile": True}, ["torchCompile"]),

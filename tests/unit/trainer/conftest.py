@@ -17,6 +17,7 @@ from tunesmith_api.naming import job_class
 from tunesmith_api.profile import AcceleratorProfile
 from tunesmith_api.resolve import resolve
 from tunesmith_api.run import FrozenRun, ResolvedModel
+from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.model import JobKind
 from tunesmith_api.v1alpha1.status import VolumePath
 from tunesmith_trainer.context import RunContext
@@ -73,7 +74,7 @@ class Lab:
 
     def context(self, name: str, spec: dict[str, Any], model: ResolvedModel | None = None, **more: Any) -> RunContext:
         """Return the context of a job whose spec is given as a user writes it; the rest is resolved."""
-        kind: JobKind = "AlignmentJob" if spec["method"] == "dpo" else "FineTuneJob"
+        kind: JobKind = "AlignmentJob" if spec["method"] in ALIGNMENT else "FineTuneJob"
         resolved = model or ResolvedModel()
         trains_adapter = "peft" in spec or (resolved.adapter is not None and resolved.from_adapter == "continue")
         parsed = job_class(kind).model_fields["spec"].annotation.model_validate(spec)  # type: ignore[union-attr]  # a pydantic model

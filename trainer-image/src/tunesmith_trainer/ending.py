@@ -6,6 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_api.figures import INITIAL, is_headline
 from tunesmith_api.v1alpha1.status import BaseRecord
 from tunesmith_trainer import outputs
 from tunesmith_trainer.data.uris import FETCHED
@@ -14,7 +15,7 @@ from tunesmith_trainer.models.description import describe
 from tunesmith_trainer.models.hub import pins
 from tunesmith_trainer.report.card import render_card
 from tunesmith_trainer.report.facts import Facts
-from tunesmith_trainer.report.history import LOSS, PERPLEXITY, json_lines, with_perplexity
+from tunesmith_trainer.report.history import LOSS, json_lines, with_perplexity
 from tunesmith_trainer.report.page import render_page
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ CARD_FILE = "README.md"
 PAGE_FILE = "report.html"
 HISTORY_FILE = "metrics.jsonl"
 SAMPLES_FILE = "samples.jsonl"
+COMPLETIONS_FILE = "completions.jsonl"
 VERIFICATION_FILE = "verification.json"
-_KEPT = (SAMPLES_FILE, VERIFICATION_FILE)
+_KEPT = (SAMPLES_FILE, COMPLETIONS_FILE, VERIFICATION_FILE)
 
 Figures = dict[str, float]
 
@@ -69,7 +71,7 @@ class Ending:
         facts = self._facts(plan) | {"initialEvaluation": initial, "finalEvaluation": final, "bestStep": best}
         outputs.write_record(staged, context, facts)
         write_papers(context.run_directory, staged, kind)
-        manifest = seal(staged, kind, step, context)
+        manifest = seal(staged, kind, step, context, task=context.run.task)
         outputs.commit_output(context, self._fence, staged)
         self._clear()
         self._reporter.enter("finished")
@@ -101,6 +103,7 @@ class Ending:
         return {
             "dataDigest": plan.data_digest,
             "data": plan.data_report,
+            "task": self._context.run.task,
             "model": describe(plan.trainer.model, self._context.run.spec.model.architecture),
             "seed": self._context.run.spec.training.seed,
             "worldSize": self._context.world_size,
@@ -129,6 +132,7 @@ def write_papers(run_directory: Path, folder: Path, artifact: str) -> None:
         outputs.read_record(folder),
         artifact,
         samples=read_lines(folder / SAMPLES_FILE),
+        completions=read_lines(folder / COMPLETIONS_FILE),
         verification=_read(folder / VERIFICATION_FILE),
     )
     texts = {HISTORY_FILE: json_lines(facts.entries), PAGE_FILE: render_page(facts), CARD_FILE: render_card(facts)}
@@ -180,8 +184,8 @@ def numbers(figures: dict[str, Any]) -> Figures:
 
 def before_training(figures: Figures) -> Figures:
     """Return what is told of the evaluation before the first step, under names of its own."""
-    return {f"initial_{name}": value for name, value in _told(figures).items()}
+    return {f"{INITIAL}{name}": value for name, value in _told(figures).items()}
 
 
 def _told(figures: Figures) -> Figures:
-    return {name: figures[name] for name in (LOSS, PERPLEXITY) if name in figures}
+    return {name: value for name, value in figures.items() if is_headline(name)}

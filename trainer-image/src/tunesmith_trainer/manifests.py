@@ -17,6 +17,7 @@ from tunesmith_api.manifest import MANIFEST_FILE, Manifest, ManifestFile
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tunesmith_api.v1alpha1.methods.base import Task
     from tunesmith_trainer.context import RunContext
 
 _BLOCK_BYTES = 1 << 20
@@ -25,12 +26,21 @@ _log = logging.getLogger(__name__)
 Artifact = Literal["checkpoint", "adapter", "model"]
 
 
-def seal(folder: Path, artifact: Artifact, step: int, context: RunContext) -> Manifest:
-    """Write the manifest of a folder, after every file in it has reached the volume."""
+def seal(folder: Path, artifact: Artifact, step: int, context: RunContext, *, task: Task | None = None) -> Manifest:
+    """Write the manifest of a folder, after every file in it has reached the volume.
+
+    Args:
+        folder: The folder.
+        artifact: What is in it.
+        step: The step it is from.
+        context: The run.
+        task: What an output is made for.
+    """
     run = context.run
     _open_to_group(folder)
     manifest = Manifest(
         artifact=artifact,
+        task=task,
         kind=run.kind,
         namespace=run.namespace,
         name=run.name,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tunesmith_api.exitcodes import ExitCode
+from tunesmith_api.figures import is_headline, ranked
 from tunesmith_api.pod import TERMINATION_LOG, TERMINATION_MESSAGE_BYTES
 from tunesmith_api.progress import Outcome, Progress, SavedOutput
 from tunesmith_api.v1alpha1.preparation import PreparationReport
@@ -16,7 +17,7 @@ from tunesmith_trainer.exchange import Result
 
 _MESSAGE_CHARACTERS = 2048
 _KEPT_STEPS = 16
-_KEPT_METRICS = ("loss", "eval_loss", "initial_eval_loss")
+_KEPT_METRICS = 6
 _KEPT_FINDINGS = 8
 _FIRST_SIGNAL = 128
 _REMEDIES = {
@@ -106,7 +107,8 @@ def encode(outcome: Outcome) -> bytes:
     body = _json(outcome)
     if len(body) <= TERMINATION_MESSAGE_BYTES:
         return body
-    kept = {name: value for name, value in outcome.metrics.items() if name in _KEPT_METRICS}
+    watched = [name for name in ranked(outcome.metrics) if is_headline(name)]
+    kept = {name: outcome.metrics[name] for name in watched[:_KEPT_METRICS]}
     outcome = outcome.model_copy(update={"metrics": kept, "checkpoint_steps": outcome.checkpoint_steps[-_KEPT_STEPS:]})
     for report in _shorter(outcome.preparation):
         outcome = outcome.model_copy(update={"preparation": report})

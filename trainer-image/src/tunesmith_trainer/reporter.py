@@ -6,6 +6,7 @@ import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_api.figures import ranked
 from tunesmith_api.progress import Outcome, Phase, Progress, SpentSeconds
 from tunesmith_trainer.exchange import Beat, Exchange, now
 from tunesmith_trainer.outcome import outcome_of
@@ -100,12 +101,14 @@ class Reporter:
         self.tell()
 
     def metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Take over the figures that are finite numbers; drop the ones that no longer are."""
-        for name, value in metrics.items():
-            self._metrics.pop(name, None)
-            fits = len(self._metrics) < _MAX_METRICS and len(name) <= _MAX_NAME
-            if fits and isinstance(value, int | float) and math.isfinite(value):
-                self._metrics[name] = float(value)
+        """Take over the figures that are finite numbers; drop the ones that no longer are, and the least when many."""
+        known = self._metrics | dict(metrics)
+        finite = [
+            name
+            for name, value in known.items()
+            if len(name) <= _MAX_NAME and isinstance(value, int | float) and math.isfinite(value)
+        ]
+        self._metrics = {name: float(known[name]) for name in ranked(finite)[:_MAX_METRICS]}
         self.beat()
 
     @property

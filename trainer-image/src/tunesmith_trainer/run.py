@@ -154,6 +154,7 @@ class Run:
         from tunesmith_trainer.callbacks.stop import StopCallback, train
 
         trainer = plan.trainer
+        self._fit_batch_size(trainer)
         if resumed is not None and _load_if_trained(trainer, resumed):
             self._reporter.set(total_steps=trainer.state.max_steps, epoch=trainer.state.epoch or 0.0)
             return
@@ -175,6 +176,15 @@ class Run:
         self._settle(trainer.state.global_step)
         if stop.stopped:
             raise Stopped(f"Told to stop; step {trainer.state.global_step} is saved as a checkpoint")
+
+    def _fit_batch_size(self, trainer: Any) -> None:
+        """Find the micro-batch, where the spec asks for that."""
+        from tunesmith_trainer.batch_size import fit_batch_size
+
+        training = self._context.run.spec.training
+        if training.auto_find_batch_size:
+            rows = fit_batch_size(trainer, training.optim)
+            self._reporter.metrics({"per_device_train_batch_size": rows})
 
     def _start_elsewhere(self, trainer: Any) -> Path | None:
         """Return another job's checkpoint to go on from, None without one."""

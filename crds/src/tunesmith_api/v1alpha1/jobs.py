@@ -27,6 +27,8 @@ class Job(ApiModel):
     plural: ClassVar[str]
     singular: ClassVar[str]
     short: ClassVar[str]
+    figures: ClassVar[tuple[str, ...]] = ("loss",)
+    """The figures of training that `kubectl get` shows."""
 
     @classmethod
     def kind(cls) -> str:
@@ -52,6 +54,7 @@ class AlignmentJob(Job):
     plural: ClassVar[str] = "alignmentjobs"
     singular: ClassVar[str] = "alignmentjob"
     short: ClassVar[str] = "alj"
+    figures: ClassVar[tuple[str, ...]] = ("loss", "reward")
     rules: ClassVar[tuple[Rule, ...]] = (NAME_RULE, immutable_once_started(AlignmentJobSpec, DEFAULT_RUN_ID))
 
     spec: Annotated[AlignmentJobSpec, Field(description="What is wanted.")]

@@ -17,7 +17,7 @@ from tunesmith_api.v1alpha1.preparation import Prepare
 from tunesmith_api.v1alpha1.reporting import Reporting, StepRange
 from tunesmith_api.v1alpha1.status import MAX_NODES
 from tunesmith_api.v1alpha1.training import Training
-from tunesmith_api.v1alpha1.training.suitability import PROCESS_RULES, ignored_by
+from tunesmith_api.v1alpha1.training.suitability import FITTING_RULES, PROCESS_RULES, ignored_by, not_split
 from tunesmith_api.v1alpha1.types import ObjectName, RunId
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def _claim_for_all_nodes(block: str) -> Rule:
 
 _COMMON_RULES = (
     *PROCESS_RULES,
+    *FITTING_RULES,
     Rule(
         "!has(self.training) || !has(self.training.evalStrategy) || self.training.evalStrategy == 'no'"
         " || has(self.evaluation)",
@@ -189,6 +190,7 @@ def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
         yield _only_with(method)
         yield from _rows_of(method, block)
         yield from ignored_by(method, block)
+        yield from not_split(method, block)
 
 
 class JobSpec(ApiModel):

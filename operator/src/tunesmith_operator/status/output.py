@@ -33,7 +33,7 @@ def record(run: FrozenRun, saved: SavedOutput) -> OutputRecord | None:
         digest=saved.digest,
         size_bytes=saved.size_bytes,
         base_model=BaseRecord.of(base) if base else None,
-        load=_load(claim_path(run.output.claim, run.output_directory), base),
+        load=_load(run.spec.method, claim_path(run.output.claim, run.output_directory), base),
     )
 
 
@@ -53,17 +53,21 @@ def _base_model(run: FrozenRun, saved: SavedOutput) -> VolumePath | HubModel | N
     return base if isinstance(base, VolumePath) else None
 
 
-def _load(folder: str, base: VolumePath | HubModel | None) -> str:
+def _load(method: str, folder: str, base: VolumePath | HubModel | None) -> str:
+    # A base model has no head for scores: a reward model's adapter brings it along.
+    scores = method == "reward"
+    model_class = "AutoModelForSequenceClassification" if scores else "AutoModelForCausalLM"
     lines = [
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"from transformers import {model_class}, AutoTokenizer",
         f"folder = {json.dumps(folder)}",
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
     ]
     if base is None:
-        lines.append("model = AutoModelForCausalLM.from_pretrained(folder)")
+        lines.append(f"model = {model_class}.from_pretrained(folder)")
     else:
         lines.insert(0, "from peft import PeftModel")
-        lines.append(f"base = AutoModelForCausalLM.from_pretrained({_arguments(base)})")
+        head = ", num_labels=1" if scores else ""
+        lines.append(f"base = {model_class}.from_pretrained({_arguments(base)}{head})")
         # The adapter may bring tokens along that the base has no embeddings for.
         lines.append("if len(tokenizer) > base.get_input_embeddings().num_embeddings:")
         lines.append("    base.resize_token_embeddings(len(tokenizer))")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tunesmith_api.figures import ranked
 from tunesmith_api.v1alpha1.status import CheckpointRecord, JobProgress, Metric, Timings
 from tunesmith_operator.status import times
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 _MOST_METRICS = 32
 _MOST_CHECKPOINTS = 16
-_FIRST_METRICS = ("loss", "eval_loss", "learning_rate")
+_SUMMED_UP = ("reward", "loss")
+"""What a line has room for: the reward of a policy that has one, else the loss."""
 _BOOKKEEPING = frozenset({"epoch", "total_flos", "train_runtime", "train_samples_per_second", "train_steps_per_second"})
 """What Transformers logs beside the figures of training: said elsewhere in the status, or of no use to its reader."""
 _LONGEST_ETA = 10**10
@@ -66,11 +68,9 @@ def from_outcome(outcome: Outcome, before: JobProgress | None, now: datetime, *,
 
 
 def metrics(values: Mapping[str, float]) -> tuple[Metric, ...]:
-    """Return figures as the status shows them: of four significant digits, the loss first, only finite ones."""
+    """Return figures as the status shows them: of four significant digits, the most telling first, only finite ones."""
     finite = {name: value for name, value in values.items() if math.isfinite(value) and name not in _BOOKKEEPING}
-    first = [name for name in _FIRST_METRICS if name in finite]
-    names = first + sorted(finite.keys() - set(first))
-    return tuple(Metric(name=name, value=_number(finite[name])) for name in names[:_MOST_METRICS])
+    return tuple(Metric(name=name, value=_number(finite[name])) for name in ranked(finite)[:_MOST_METRICS])
 
 
 def with_checkpoints(status: JobStatus, run: FrozenRun, report: Progress | Outcome) -> JobStatus:
@@ -115,12 +115,11 @@ def timings(
 
 
 def describe(progress: JobProgress) -> str:
-    """Return the progress in one line for people: step, loss, time left."""
+    """Return the progress in one line for people: step, reward or loss, time left."""
     of = f" of {progress.total_steps}" if progress.total_steps is not None else ""
     parts = [f"step {progress.current_step or 0}{of}"]
-    loss = next((metric.value for metric in progress.metrics if metric.name == "loss"), None)
-    if loss is not None:
-        parts.append(f"loss {loss}")
+    known = {metric.name: metric.value for metric in progress.metrics}
+    parts += [f"{name} {known[name]}" for name in _SUMMED_UP if name in known][:1]
     if progress.estimated_remaining_seconds is not None:
         parts.append(f"about {_duration(progress.estimated_remaining_seconds)} left")
     return ", ".join(parts)

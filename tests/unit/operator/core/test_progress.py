@@ -39,8 +39,24 @@ def test_metrics_have_four_digits_the_loss_first_and_no_figure_that_is_none() ->
     ]  # fmt: skip
 
 
-def test_metrics_are_bounded() -> None:
-    assert len(progress.metrics({f"m{n}": 1.0 for n in range(64)})) == 32
+def test_of_many_metrics_the_telling_ones_are_kept() -> None:
+    told = progress.metrics(
+        {f"completions/of {n}": 1.0 for n in range(62)} | {"reward": 0.5, "rewards/exact/mean": 1.0}
+    )
+    assert len(told) == 32
+    assert [metric.name for metric in told[:2]] == ["reward", "rewards/exact/mean"]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"loss": 0.69, "kl": 0.1}, "step 1, loss 0.69"),
+        ({"loss": 0.01, "reward": 0.5}, "step 1, reward 0.5"),
+        ({"kl": 0.1}, "step 1"),
+    ],
+)
+def test_a_line_tells_the_reward_of_a_policy_that_has_one(values: dict[str, float], text: str) -> None:
+    assert progress.describe(progress.from_report(report(currentStep=1, metrics=values), NOW)) == text
 
 
 def test_an_eta_that_is_no_number_is_left_out() -> None:

@@ -94,7 +94,7 @@ def test_every_weight_gets_a_gradient(model: Any, checkpointing: bool) -> None:
     assert without == []
 
 
-@pytest.mark.slow
+@pytest.mark.methods("architecture")
 def test_recomputing_gives_the_same_gradients(model: Any) -> None:
     import torch
 
@@ -112,7 +112,7 @@ def test_recomputing_gives_the_same_gradients(model: Any) -> None:
         assert torch.allclose(kept, recomputed, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.methods("architecture")
 def test_it_learns(model: Any) -> None:
     """Forty steps on eight rows at least halve the loss."""
     import torch

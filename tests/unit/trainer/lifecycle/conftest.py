@@ -26,6 +26,8 @@ from tunesmith_trainer.context import RunContext
 from tunesmith_trainer.exchange import Exchange
 from tunesmith_trainer.reporter import Reporter
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 WAIT_SECONDS = 200.0
 SENTENCES = tuple(
     f"In the year {1900 + number} the {noun} of the village was {state} by {amount} men and their {animal}."

@@ -2,106 +2,17 @@
 
 import json
 import math
-from html.parser import HTMLParser
-from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
-from typing_extensions import override
+from pages import HOSTILE, Page, record
 
 from tunesmith_trainer.report.card import render_card
-from tunesmith_trainer.report.charts import HEIGHT, TOP, charts, nice_ticks, smooth, thin
+from tunesmith_trainer.report.charts import HEIGHT, TOP, chapters, nice_ticks, smooth, thin
 from tunesmith_trainer.report.facts import Facts
 from tunesmith_trainer.report.history import curve, history, json_lines, with_perplexity
 from tunesmith_trainer.report.numerals import duration, numeral, words
 from tunesmith_trainer.report.page import render_page
-
-HOSTILE = "</pre><script>alert('x')</script><img src=x onerror=alert(1)>"
-VOID = {"meta", "line", "circle", "path"}
-
-
-def record(**changes: Any) -> dict[str, Any]:
-    """Return the record of a run of three steps."""
-    run = {
-        "kind": "FineTuneJob",
-        "namespace": "team",
-        "name": "answers",
-        "uid": "0b5e",
-        "runId": "1",
-        "generation": 1,
-        "operatorVersion": "0.1.0",
-        "spec": {
-            "method": "sft",
-            "accelerator": "cpu",
-            "model": {"fromJob": {"name": "base"}, "dtype": "float32"},
-            "peft": {"lora": {"r": 4, "targetModules": ["q_proj", "v_proj"]}},
-            "training": {"learningRate": 0.0002, "maxSteps": 3, "gradientCheckpointing": False},
-            "reporting": {"runName": "answers"},
-            "output": {"claimName": "answers-ftj", "path": "finetunejobs/answers"},
-            "podTemplate": {"env": [{"name": "TOKEN", "value": "s3cret"}]},
-        },
-        "model": {"base": {"claim": "models", "path": "llama"}},
-        "profile": {"device": "cpu", "image": "trainer"},
-    }
-    log = [{"step": step, "epoch": step / 2, "loss": 3.0 / step, "learning_rate": 1e-4} for step in (1, 2, 3)]
-    source = {
-        "field": "spec.datasets[0]",
-        "files": ["claim data, rows.jsonl"],
-        "format": "text",
-        "columns": ["text"],
-        "unusedColumns": [],
-        "chat": False,
-    }
-    return {
-        "run": run,
-        "attempt": 1,
-        "versions": {"python": "3.11", "torch": "2"},
-        "dataDigest": "sha256:00",
-        "data": {"sources": [source], "train": {"rows": 12345, "used": 12000}, "evaluation": {"rows": 10, "used": 10}},
-        "seed": 42,
-        "worldSize": 1,
-        "attempts": [{"number": 1, "podUid": "pod", "created": "2026-01-31T12:00:00Z"}],
-        "steps": 3,
-        "plannedSteps": 3,
-        "model": {"class": "LlamaForCausalLM", "chosenBecause": None, "parameters": 1000, "trainedParameters": 10},
-        "hub": [],
-        "baseModel": None,
-        "metrics": [*log, {"step": 3, "epoch": 1.5, "eval_loss": 1.0, "eval_perplexity": math.e}],
-        "seconds": {"initialising": 1.0, "training": 2.0, "checkpointing": 0.0, "evaluating": 1.0},
-        "initialEvaluation": {"eval_loss": 2.0, "eval_perplexity": math.e**2},
-        "finalEvaluation": {"eval_loss": 1.0, "eval_perplexity": math.e},
-        **changes,
-    }
-
-
-class Page(HTMLParser):
-    """The elements, links and text of a page; elements must be closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-
-    @override
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href"}]
-        assert not [name for name, _ in attrs if name.startswith("on")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    @override
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    @override
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 class TestPage:
@@ -233,7 +144,8 @@ class TestCharts:
         assert ticks[-1] >= high - 1e-12
 
     def test_a_higher_value_is_drawn_higher(self) -> None:
-        (chart,) = charts([{"step": 0, "loss": 1.0}, {"step": 1, "loss": 2.0}])
+        (chapter,) = chapters([{"step": 0, "loss": 1.0}, {"step": 1, "loss": 2.0}])
+        (chart,) = chapter.charts
         (_, low, _), (_, high, text) = chart.lines[0].dots
         assert TOP <= high < low <= HEIGHT
         assert text == "step 1: 2"

@@ -100,3 +100,13 @@ def test_figures_that_are_no_numbers_disappear(reporter: Reporter, exchange: Exc
     beat = exchange.read_beat()
     assert beat is not None
     assert beat.progress.metrics == {"grad_norm": 2.0}
+
+
+def test_of_many_figures_the_telling_ones_stay(reporter: Reporter, exchange: Exchange, clock: Clock) -> None:
+    reporter.metrics({f"sampling/{number}": 1.0 for number in range(80)})
+    clock.time += 1
+    reporter.metrics({"x" * 64: 1.0, "reward": 0.5, "rewards/exact/mean": 0.25})
+    beat = exchange.read_beat()
+    assert beat is not None
+    assert len(beat.progress.metrics) == 64
+    assert list(beat.progress.metrics)[:2] == ["reward", "rewards/exact/mean"]

@@ -21,6 +21,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "perDeviceEvalBatchSize": ({}, 1),
     "gradientAccumulationSteps": ({}, 2),
     "maxLength": ({}, 8),
+    "autoFindBatchSize": ({}, True),
     "learningRate": ({}, 5e-3),
     "lrSchedulerType": ({}, "cosine"),
     "lrSchedulerKwargs": ({"lrSchedulerType": "cosine"}, {"numCycles": 1}),
@@ -65,11 +66,11 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
 }
 # The API refuses them there: see tests/contract/bad.
 REFUSED = {"dpo": {"labelSmoothingFactor", "neftuneNoiseAlpha", "averageTokensAcrossDevices"}}
-# Not TRL's business but the trainer's: the optimiser it builds, the checkpoint it loads before it writes the output.
-OURS = {"optim", "optimArgs", "loadBestModelAtEnd"}
+# Not TRL's business but the trainer's: its optimiser, the checkpoint that the output is from, the micro-batch it finds.
+OURS = {"optim", "optimArgs", "loadBestModelAtEnd", "autoFindBatchSize"}
 # What one process on a CPU can not show: it is an argument there, and no more.
 UNSEEN = {"averageTokensAcrossDevices", "logOnEachNode", "dataloaderPinMemory", "tf32", "ddpTimeout"}
-ELSEWHERE = {"loadBestModelAtEnd"}  # lifecycle/test_best
+ELSEWHERE = {"loadBestModelAtEnd", "autoFindBatchSize"}  # lifecycle/test_best, test_batch_size
 ROWS: dict[str, list[dict[str, str]]] = {
     "sft": [{"prompt": f"{a} and {a}=", "completion": " one two three" * (1 + a % 3)} for a in range(8)],
     "dpo": [{"prompt": f"{a} and {a}=", "chosen": " one two" * (1 + a % 3), "rejected": " four"} for a in range(8)],
@@ -83,6 +84,8 @@ BASIS = {
     "perDeviceTrainBatchSize": 2,
     "perDeviceEvalBatchSize": 2,
 }
+# Of the fields that change a run, those whose tests stand for the others in shorter suites.
+STANDING = {"maxSteps", "perDeviceTrainBatchSize", "learningRate", "optim", "evalSteps", "seed", "extraArguments"}
 PAIRS = [(method, field) for method in METHODS for field in CHANGES if field not in REFUSED.get(method, ())]
 
 
@@ -167,9 +170,16 @@ def trains(module: Any) -> bool:
     return bool(getattr(module, "gradient_checkpointing", False))
 
 
-@pytest.mark.slow
+@pytest.mark.methods("training field")
 @pytest.mark.usefixtures("_as_before")
-@pytest.mark.parametrize(("method", "field"), [pair for pair in PAIRS if pair[1] not in UNSEEN | ELSEWHERE])
+@pytest.mark.parametrize(
+    ("method", "field"),
+    [
+        pytest.param(*pair, marks=pytest.mark.slow if pair[1] in STANDING else ())
+        for pair in PAIRS
+        if pair[1] not in UNSEEN | ELSEWHERE
+    ],
+)
 def test_it_changes_the_run(lab: Any, base: Any, method: str, field: str) -> None:
     beside, value = CHANGES[field]
     before, after = (shown(lab, base, method, training) for training in (beside, beside | {field: value}))

@@ -77,9 +77,14 @@ ROWS: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ROWS)
-def test_rows_of_every_format_are_learnt(lab: Any, base: Any, kind: str) -> None:
+STANDING = {"messages", "Alpaca", "functions"}
+
+
+@pytest.mark.methods("data format")
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in STANDING else ()) for kind in ROWS]
+)
+def test_rows_of_every_format_are_learnt(lab: Any, base: Any, kind: str, record_property: Any) -> None:
     name, content, more, format_ = ROWS[kind]
     path = lab.path("data", name)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,4 +106,5 @@ def test_rows_of_every_format_are_learnt(lab: Any, base: Any, kind: str) -> None
     assert " 2" in learnt
     plan.trainer.train()
     losses = [entry["loss"] for entry in plan.trainer.state.log_history if "loss" in entry]
+    record_property("loss", f"{losses[0]:.2f} → {losses[-1]:.2f}")
     assert losses[-1] < losses[0] - 1.0

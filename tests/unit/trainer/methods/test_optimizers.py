@@ -229,6 +229,36 @@ def test_second_matrices_of_lora_learn_faster_with_lora_plus() -> None:
     assert {RATE, 16 * RATE} == set(rates[0].values())
 
 
+# Rates at which a tiny model gets somewhere; those that are not named take that of AdamW.
+RATES = {"lion": 1e-3, "sgd": 0.3}
+ROWS = [{"prompt": f"{a}+{b}=", "completion": f" {a + b}"} for a in range(10) for b in range(4)]
+
+
+@pytest.mark.methods("optimiser")
+@pytest.mark.parametrize(
+    "optim", [pytest.param(optim, marks=pytest.mark.slow if optim == "muon" else ()) for optim in HERE]
+)
+def test_a_job_learns_with_it(lab: Any, base: Any, optim: str, record_property: Any) -> None:
+    """Twenty steps take at least half a nat off the loss."""
+    spec = {
+        "method": "sft",
+        "model": {"fromJob": {"name": "base"}},
+        "datasets": [lab.put("rows.jsonl", ROWS)],
+        "training": {
+            "maxLength": 32,
+            "maxSteps": 20,
+            "loggingSteps": 1,
+            "learningRate": RATES.get(optim, 5e-3),
+            "optim": optim,
+        },
+    }
+    trainer = lab.build(lab.context("learns", spec, base)).trainer
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    record_property("loss", f"{losses[0]:.2f} → {losses[-1]:.2f}")
+    assert losses[-1] < losses[0] - 0.5
+
+
 @pytest.mark.gpu  # bitsandbytes is in the image for CUDA alone
 @pytest.mark.parametrize(("optim", "bits", "paged"), [("adamw_8bit", 8, 0), ("paged_adamw_32bit", 32, 1)])
 def test_bitsandbytes_is_told_bits_and_pages(optim: str, bits: int, paged: int) -> None:

@@ -77,12 +77,13 @@ def test_all_schedules_are_here() -> None:
     assert {name.split(maxsplit=1)[0] for name in FORMULAS} | {"reduce_lr_on_plateau"} == SCHEDULE_DEFAULTS.keys()
 
 
-# Each trains, so that the rate is the one that is logged; a few of them tell in no time whether the arguments arrive.
-_QUICK = {"cosine_with_restarts", "cosine_with_min_lr absolute", "warmup_stable_decay"}
+# A few that tell whether the arguments arrive stand for all of them in test-fast.
+STANDING = {"cosine_with_restarts", "cosine_with_min_lr absolute", "warmup_stable_decay"}
 
 
+@pytest.mark.methods("scheduler")
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in FORMULAS]
+    "name", [pytest.param(name, marks=pytest.mark.representative if name in STANDING else ()) for name in FORMULAS]
 )
 def test_the_rate_follows_the_formula(lab: Any, base: Any, name: str) -> None:
     arguments, formula = FORMULAS[name]
@@ -100,6 +101,8 @@ def test_a_share_of_all_steps_is_warm_up(lab: Any, base: Any, method: str) -> No
     assert rates[:4] == pytest.approx([0, RATE / 3, RATE * 2 / 3, RATE], abs=1e-9)
 
 
+@pytest.mark.methods("scheduler")
+@pytest.mark.representative
 def test_a_plateau_lowers_the_rate(lab: Any, base: Any) -> None:
     training = {
         "lrSchedulerType": "reduce_lr_on_plateau",

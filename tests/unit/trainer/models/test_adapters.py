@@ -52,34 +52,34 @@ def reloaded(lab: Any, model: ResolvedModel) -> Any:
     return PeftModel.from_pretrained(plain(lab.root / named.lstrip("/")), folder)
 
 
+@pytest.mark.methods("PEFT type")
 @pytest.mark.parametrize(
     ("peft", "trained"),
     [
-        pytest.param({"lora": {"r": 4, "loraDropout": 0.1}}, {"lora_A", "lora_B"}, id="lora"),
+        pytest.param(
+            {"lora": {"r": 4, "loraDropout": 0.1}}, {"lora_A", "lora_B"}, id="lora", marks=pytest.mark.representative
+        ),
         pytest.param(
             {"lora": {"useDora": True}},
             {"lora_A", "lora_B", "lora_magnitude_vector"},
             id="dora",
             marks=pytest.mark.slow,
         ),
-        pytest.param({"lora": {"useRslora": True, "r": 16}}, {"lora_A", "lora_B"}, id="rslora", marks=pytest.mark.slow),
+        pytest.param({"lora": {"useRslora": True, "r": 16}}, {"lora_A", "lora_B"}, id="rslora"),
+        pytest.param({"lora": {"initLoraWeights": "gaussian"}}, {"lora_A", "lora_B"}, id="gaussian"),
+        pytest.param({"lora": {"initLoraWeights": "orthogonal"}}, {"lora_A", "lora_B"}, id="orthogonal"),
         pytest.param(
-            {"lora": {"initLoraWeights": "gaussian"}}, {"lora_A", "lora_B"}, id="gaussian", marks=pytest.mark.slow
-        ),
-        pytest.param(
-            {"lora": {"initLoraWeights": "orthogonal"}}, {"lora_A", "lora_B"}, id="orthogonal", marks=pytest.mark.slow
-        ),
-        pytest.param({"lora": {"initLoraWeights": "pissa", "r": 4}}, {"lora_A", "lora_B"}, id="pissa"),
-        pytest.param(
-            {"lora": {"initLoraWeights": "olora", "useRslora": True}},
+            {"lora": {"initLoraWeights": "pissa", "r": 4}},
             {"lora_A", "lora_B"},
-            id="olora",
-            marks=pytest.mark.slow,
+            id="pissa",
+            marks=pytest.mark.representative,
         ),
+        pytest.param({"lora": {"initLoraWeights": "olora", "useRslora": True}}, {"lora_A", "lora_B"}, id="olora"),
         pytest.param(
             {"lora": {"modulesToSave": ["lm_head", "embed_tokens"]}},
             {"lora_A", "lora_B", "lm_head", "embed_tokens"},
             id="modules to save",
+            marks=pytest.mark.representative,
         ),
         pytest.param(
             {
@@ -92,16 +92,14 @@ def reloaded(lab: Any, model: ResolvedModel) -> Any:
             },
             {"lora_A", "lora_B"},
             id="patterns",
-            marks=pytest.mark.slow,
         ),
-        pytest.param({"ia3": {}}, {"ia3_l"}, id="ia3"),
-        pytest.param(
-            {"promptTuning": {"numVirtualTokens": 4}}, {"prompt_encoder"}, id="prompt tuning", marks=pytest.mark.slow
-        ),
+        pytest.param({"ia3": {}}, {"ia3_l"}, id="ia3", marks=pytest.mark.representative),
+        pytest.param({"promptTuning": {"numVirtualTokens": 4}}, {"prompt_encoder"}, id="prompt tuning"),
         pytest.param(
             {"promptTuning": {"promptTuningInit": "TEXT", "promptTuningInitText": "Add the numbers."}},
             {"prompt_encoder"},
             id="prompt tuning from text",
+            marks=pytest.mark.representative,
         ),
     ],
 )
@@ -124,7 +122,7 @@ def test_what_is_trained_is_saved_for_plain_peft(
 
 
 MERGEABLE = [
-    pytest.param({"lora": {"r": 4}}, id="lora"),
+    pytest.param({"lora": {"r": 4}}, id="lora", marks=pytest.mark.slow),
     pytest.param({"lora": {"useDora": True}}, id="dora"),
     pytest.param({"lora": {"initLoraWeights": "pissa"}}, id="pissa"),
     pytest.param({"lora": {"modulesToSave": ["embed_tokens"]}}, id="modules to save"),
@@ -133,7 +131,7 @@ MERGEABLE = [
 KEPT = pytest.param({"promptTuning": {"promptTuningInit": "TEXT", "promptTuningInitText": "Add."}}, id="prompt tuning")
 
 
-@pytest.mark.slow
+@pytest.mark.methods("PEFT type")
 @pytest.mark.parametrize("peft", [*MERGEABLE, KEPT])
 def test_an_adapter_is_trained_further(lab: Any, base: Any, peft: dict[str, Any]) -> None:
     import torch
@@ -151,7 +149,7 @@ def test_an_adapter_is_trained_further(lab: Any, base: Any, peft: dict[str, Any]
     assert torch.allclose(live, logits(reloaded(lab, saved)), atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.methods("PEFT type")
 @pytest.mark.parametrize("peft", MERGEABLE)
 def test_a_merged_adapter_is_the_base_of_the_next(lab: Any, base: Any, peft: dict[str, Any]) -> None:
     import torch
@@ -186,7 +184,7 @@ def merging(adapter: ResolvedModel) -> ResolvedModel:
     return adapter.model_copy(update={"from_adapter": "merge"})
 
 
-@pytest.mark.slow
+@pytest.mark.methods("PEFT type")
 @pytest.mark.parametrize("peft", MERGEABLE)
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_merged_model_beside_the_adapter(lab: Any, other: Any, *, peft: dict[str, Any], tied: bool) -> None:
@@ -246,11 +244,11 @@ def preferences(lab: Any) -> dict[str, Any]:
     return whole
 
 
-@pytest.mark.slow
+@pytest.mark.methods("PEFT type")
 @pytest.mark.parametrize(
     "peft",
     [
-        pytest.param({"lora": {"r": 4}}, id="lora"),
+        pytest.param({"lora": {"r": 4}}, id="lora", marks=pytest.mark.slow),
         pytest.param({"lora": {"initLoraWeights": "olora"}}, id="olora"),
         pytest.param({"lora": {"modulesToSave": ["lm_head"]}}, id="modules to save"),
         pytest.param({"ia3": {}}, id="ia3"),
@@ -275,7 +273,7 @@ def test_preferences_are_compared_with_the_beginning(lab: Any, base: Any, peft: 
         assert losses[-1] < losses[0]
 
 
-@pytest.mark.slow
+@pytest.mark.methods("PEFT type")
 @pytest.mark.parametrize(
     ("kind", "config", "targets", "feed_forward"),
     [
@@ -348,7 +346,7 @@ def test_biases_of_modules_that_have_none(lab: Any, other: Any) -> None:
         lab.build(lab.context("job", spec(lab, peft), base))
 
 
-@pytest.mark.slow
+@pytest.mark.methods("PEFT type")
 @pytest.mark.parametrize(
     "peft",
     [

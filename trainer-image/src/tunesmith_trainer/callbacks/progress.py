@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 from typing_extensions import override
 
+from tunesmith_api.figures import is_headline, ranked
+
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
     from tunesmith_trainer.reporter import Reporter
 
-_SHOWN = ("loss", "eval_loss", "learning_rate", "grad_norm", "tokens_per_second")
+_MOST_SHOWN = 8
+_FINITE = frozenset({"loss", "eval_loss", "grad_norm"})
+"""Figures that only a training that diverged has no number for; a reward may have none for other reasons."""
 # Of the Trainer's figures, those that say nothing about the model, or what progress has fields of its own for.
 _UNTOLD = frozenset({"epoch", "total_flos", "train_loss"})
 _UNTOLD_ENDS = ("_runtime", "samples_per_second", "steps_per_second", "_preparation_time")
@@ -79,9 +83,10 @@ class ProgressCallback(TrainerCallback):
 
 
 def _write(state: TrainerState, figures: dict[str, float]) -> None:
-    shown = ", ".join(f"{name} {figures[name]:.4g}" for name in _SHOWN if name in figures)
+    names = [name for name in ranked(figures) if is_headline(name)]
+    shown = ", ".join(f"{name} {figures[name]:.4g}" for name in names[:_MOST_SHOWN])
     if shown:
         _log.info("step %d/%d: %s", state.global_step, state.max_steps, shown)
-    strange = [name for name, value in figures.items() if not math.isfinite(value)]
+    strange = [name for name in _FINITE & figures.keys() if not math.isfinite(figures[name])]
     if strange:
         _log.warning("step %d: %s is not a finite number: training may have diverged", state.global_step, strange)

@@ -1,4 +1,4 @@
-"""Which model folders can be trained: causal language models, by transformers' classes or by code that is trusted."""
+"""What a model folder holds, by what its config says: a causal language model, or another kind of model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _CLASS = "AutoModelForCausalLM"
 _ENDINGS = ("ForCausalLM", "LMHeadModel")
+_CLASSIFIER = "ForSequenceClassification"
 
 
 def require_causal(folder: Folder, *, trusted: bool) -> None:
@@ -26,18 +27,14 @@ def require_causal(folder: Folder, *, trusted: bool) -> None:
         ModelNotFound: The config can not be read.
         InvalidSpec: It is another kind of model, or one of a class of its own.
     """
-    from transformers import CONFIG_MAPPING
-
-    config = _read(folder)
-    code = (config.get("auto_map") or {}).get(_CLASS)
-    if code and trusted:
-        return
-    if code and config.get("model_type") not in CONFIG_MAPPING:
+    config = read_model_config(folder)
+    if is_classifier(config):
         raise InvalidSpec(
-            f"{folder.name} is of a class of its own ({code}), and no code of a model is run unless"
-            " spec.model.trustRemoteCode is true and the installation's policy allows it; set it, or choose a model"
-            " that transformers knows"
+            f"{folder.name} is a {config['architectures'][0]}: a classifier, which scores texts and writes none; choose"
+            " the model that it was trained on, or use it as a reward model"
         )
+    if runs_own_code(folder, config, _CLASS, trusted=trusted):
+        return
     for name in config.get("architectures") or ():
         if not name.endswith(_ENDINGS):
             raise InvalidSpec(
@@ -46,7 +43,44 @@ def require_causal(folder: Folder, *, trusted: bool) -> None:
             )
 
 
-def _read(folder: Folder) -> dict[str, Any]:
+def is_classifier(config: dict[str, Any]) -> bool:
+    """Whether the model of a config scores sequences."""
+    return any(name.endswith(_CLASSIFIER) for name in config.get("architectures") or ())
+
+
+def runs_own_code(folder: Folder, config: dict[str, Any], kind: str, *, trusted: bool) -> bool:
+    """Return whether a model is of a class that its folder brings.
+
+    Args:
+        folder: The model's folder.
+        config: Its config.
+        kind: The Auto class that it is loaded with.
+        trusted: Whether code in the folder may be run.
+
+    Raises:
+        InvalidSpec: It is, transformers has none for it, and the folder's is not to be run.
+    """
+    from transformers import CONFIG_MAPPING
+
+    from tunesmith_trainer.models.architectures.registration import register
+
+    register()
+    code = (config.get("auto_map") or {}).get(kind)
+    if code and not trusted and config.get("model_type") not in CONFIG_MAPPING:
+        raise InvalidSpec(
+            f"{folder.name} is of a class of its own ({code}), and no code of a model is run unless"
+            " spec.model.trustRemoteCode is true and the installation's policy allows it; set it, or choose a model"
+            " that transformers knows"
+        )
+    return bool(code and trusted)
+
+
+def read_model_config(folder: Folder) -> dict[str, Any]:
+    """Return the config of a model's folder, as its file has it.
+
+    Raises:
+        ModelNotFound: It can not be read.
+    """
     try:
         config = json.loads((folder.path / MODEL_CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -59,6 +93,4 @@ def _read(folder: Folder) -> dict[str, Any]:
 def _kind(name: str) -> str:
     if name.endswith("ForConditionalGeneration"):
         return "an encoder-decoder or multimodal model"
-    if name.endswith("Classification"):
-        return "a classifier"
     return "no causal language model"

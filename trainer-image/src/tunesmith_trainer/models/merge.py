@@ -9,7 +9,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 from tunesmith_trainer.manifests import read_manifest, seal
-from tunesmith_trainer.models.adapters.saved import merge_adapter
+from tunesmith_trainer.models.adapters.saved import merge_adapter, read_config
+from tunesmith_trainer.models.classifier import classifier_weights
 from tunesmith_trainer.models.folders import GENERATION_CONFIG, Folder
 from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
 from tunesmith_trainer.models.weights import load_weights, torch_dtype
@@ -17,7 +18,7 @@ from tunesmith_trainer.models.weights import load_weights, torch_dtype
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transformers import TrainingArguments
+    from transformers import PreTrainedModel, TrainingArguments
 
     from tunesmith_api.v1alpha1.model import ModelSource
     from tunesmith_trainer.context import RunContext
@@ -57,9 +58,19 @@ def write_merged(base: Folder, adapter: Folder, source: ModelSource, directory: 
     from transformers import GenerationConfig
 
     # Merged in float32, so that the sum is rounded once.
-    model = merge_adapter(load_weights(base, "float32", source), adapter)
+    model = merge_adapter(_base_of(adapter, base, source), adapter)
+    folder = adapter if has_tokenizer(adapter.path) else base
+    tokenizer = load_tokenizer(folder.path, folder.name, trusted=source.trust_remote_code)
     if (adapter.path / GENERATION_CONFIG).is_file():
         model.generation_config = GenerationConfig.from_pretrained(adapter.path)
+    if not model.can_generate():
+        model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     model.to(torch_dtype(source.dtype)).save_pretrained(directory)
-    folder = adapter if has_tokenizer(adapter.path) else base
-    load_tokenizer(folder.path, folder.name, trusted=source.trust_remote_code).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
+def _base_of(adapter: Folder, base: Folder, source: ModelSource) -> PreTrainedModel:
+    """Return the base model in float32, as what the adapter was trained for; the adapter brings the score head."""
+    if read_config(adapter).task_type == "SEQ_CLS":
+        return classifier_weights(base, "float32", source, seed=0)
+    return load_weights(base, "float32", source)

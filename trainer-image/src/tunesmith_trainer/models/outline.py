@@ -13,6 +13,7 @@ from tunesmith_trainer.models import adapters
 from tunesmith_trainer.models.architectures.choice import new_config
 from tunesmith_trainer.models.architectures.registration import register
 from tunesmith_trainer.models.causal import require_causal
+from tunesmith_trainer.models.classifier import has_score_head
 from tunesmith_trainer.models.memory import ModelShape, meta_model
 from tunesmith_trainer.models.tokenizers import first_line
 
@@ -72,12 +73,18 @@ def _without_weights(plan: ModelPlan, tokenizer: PreTrainedTokenizerBase) -> Pre
 
     trusted = spec.trust_remote_code
     register()
-    require_causal(plan.base, trusted=trusted)
+    task = plan.context.run.task
+    if task == "CAUSAL_LM":
+        require_causal(plan.base, trusted=trusted)
+    else:
+        has_score_head(plan.base, trusted=trusted)
     if not isinstance(plan.base.place, HubModel):  # what is fetched is checked when it is fetched
         _require_readable(plan.base)
     try:
         config = AutoConfig.from_pretrained(plan.base.path, local_files_only=True, trust_remote_code=trusted)
-        return meta_model(config, trusted=trusted)
+        if task == "SEQ_CLS":
+            config.num_labels = 1
+        return meta_model(config, task, trusted=trusted)
     # What a damaged config raises is the business of two libraries; a fault of ours would show with any model.
     except Exception as error:
         raise ModelNotFound(f"{plan.base.name} can not be loaded: {first_line(error)}") from error

@@ -71,7 +71,8 @@ class OutputWriter:
         # Only what is trained: TRL's frozen copy `ref` stays out, and no token was added that embeddings would be for.
         save = model.save_pretrained if self.initial is None else partial(self.initial.save_difference, model)
         save(directory, selected_adapters=[ADAPTER], save_embedding_layers=False)
-        model.generation_config.save_pretrained(directory)
+        if model.can_generate():
+            model.generation_config.save_pretrained(directory)
 
     def _save_model(self, model: Any, directory: Path) -> None:
         model.save_pretrained(directory, state_dict=_converted(model.state_dict(), torch_dtype(self.source.dtype)))

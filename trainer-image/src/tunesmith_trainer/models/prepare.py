@@ -11,8 +11,9 @@ from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.models.adapters import new_config
 from tunesmith_trainer.models.adapters.conversion import InitialAdapter, mutates_base
 from tunesmith_trainer.models.adapters.prompt_tuning import require_positions
-from tunesmith_trainer.models.adapters.saved import ADAPTER, continue_adapter, read_config
+from tunesmith_trainer.models.adapters.saved import ADAPTER, continue_adapter, read_config, require_task
 from tunesmith_trainer.models.chat_template import set_chat_template
+from tunesmith_trainer.models.classifier import classifier_weights
 from tunesmith_trainer.models.folders import Folder
 from tunesmith_trainer.models.hub import hub_folder
 from tunesmith_trainer.models.merge import merged_base
@@ -173,6 +174,9 @@ class ModelPlan:
 
     def _weights(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
         spec = self.context.run.spec
+        if self.base is not None and self.context.run.task == "SEQ_CLS":
+            seed = spec.training.seed
+            return classifier_weights(self.base, self.weights_dtype, spec.model, seed, quantises=True)
         if self.base is not None:
             return load_weights(self.base, self.weights_dtype, spec.model, quantises=True)
         if spec.model.architecture is None:
@@ -231,4 +235,6 @@ def find_model(context: RunContext, *, outlined: bool = False) -> ModelPlan:
     if context.run.model.base is None:
         return ModelPlan(context, None, None)
     found = find_folders(context, context.run.model, outlined=outlined)
+    if found.adapter is not None:
+        require_task(found.adapter, context.run.task, continues=context.run.model.from_adapter != "merge")
     return ModelPlan(context, found.base, found.adapter)

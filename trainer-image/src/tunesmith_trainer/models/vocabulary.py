@@ -45,8 +45,9 @@ def grow(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, added: Coll
 
 def train_rows(config: LoraConfig, model: PreTrainedModel, added: Collection[int]) -> None:
     """Let a new adapter train and bring along the rows of added tokens, at the input and, where untied, the output."""
-    heads = {id(embedding) for embedding in (model.get_input_embeddings(), model.get_output_embeddings())}
-    tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    heads = {id(inputs), id(outputs)}
+    tied = outputs is not None and inputs.weight is outputs.weight
     names = [name for name, module in model.named_modules() if id(module) in heads]
     # Of tied ones peft trains both when told of the input's.
     config.trainable_token_indices = {name.rpartition(".")[2]: list(added) for name in names[: 1 if tied else 2]}

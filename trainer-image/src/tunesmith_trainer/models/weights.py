@@ -32,13 +32,7 @@ def torch_dtype(name: str) -> torch.dtype:
 
 
 def load_weights(folder: Folder, dtype: str, source: ModelSource, *, quantises: bool = False) -> PreTrainedModel:
-    """Return the causal language model of a folder.
-
-    Args:
-        folder: A model folder as `save_pretrained` writes it.
-        dtype: Precision to hold the weights in.
-        source: The spec's block about the model; it says whether code from the folder is run.
-        quantises: Whether linear layers are held as the block's quantization says.
+    """Return the causal language model of a folder; see `read_weights`.
 
     Raises:
         ModelNotFound: It is not whole.
@@ -46,12 +40,34 @@ def load_weights(folder: Folder, dtype: str, source: ModelSource, *, quantises: 
     """
     from transformers import AutoModelForCausalLM
 
-    require_attention(source)
     folder.require_model()
-    register()
     require_causal(folder, trusted=source.trust_remote_code)
+    model, info = read_weights(AutoModelForCausalLM, folder, dtype, source, quantises=quantises)
+    require_whole(folder, info)
+    return model
+
+
+def read_weights(
+    kind: Any, folder: Folder, dtype: str, source: ModelSource, *, quantises: bool = False, **config: Any
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Return the model of a folder, and what transformers says of its weights.
+
+    Args:
+        kind: The Auto class to load it with.
+        folder: A model folder as `save_pretrained` writes it.
+        dtype: Precision to hold the weights in.
+        source: The spec's block about the model; it says whether code from the folder is run.
+        quantises: Whether linear layers are held as the block's quantization says.
+        config: What of the config is to be different.
+
+    Raises:
+        ModelNotFound: It can not be loaded.
+        InvalidSpec: Its attention is not to be had in this image.
+    """
+    require_attention(source)
+    register()
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = kind.from_pretrained(
             folder.path,
             dtype=torch_dtype(dtype),
             attn_implementation=source.attn_implementation,
@@ -60,15 +76,15 @@ def load_weights(folder: Folder, dtype: str, source: ModelSource, *, quantises: 
             use_safetensors=True,
             output_loading_info=True,
             quantization_config=bits_and_bytes(source.quantization) if quantises and source.quantization else None,
+            **config,
         )
     # What a damaged folder raises is the business of three libraries; a fault of ours would show with any model.
     except Exception as error:
         raise ModelNotFound(f"{folder.name} can not be loaded: {first_line(error)}") from error
-    _require_whole(folder, info)
-    return model
+    return model, info
 
 
-def _require_whole(folder: Folder, info: dict[str, Any]) -> None:
+def require_whole(folder: Folder, info: dict[str, Any]) -> None:
     """Refuse a model of which transformers made up weights: it only warns about them."""
     lacking = sorted(info["missing_keys"]) + sorted(str(key) for key in info.get("mismatched_keys", ()))
     if lacking:
@@ -105,7 +121,7 @@ def new_weights(
 
 
 def fit_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int, where: str) -> None:
-    """Check that model and tokenizer belong together, and tell the model where generation ends.
+    """Check that model and tokenizer belong together, and tell the model where generation ends, or padding begins.
 
     Args:
         model: The model.
@@ -129,7 +145,11 @@ def fit_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ma
             f"spec.training.maxLength {max_length} exceeds the {positions} positions of {where};"
             f" set at most {positions}"
         )
-    _set_stop_tokens(model, tokenizer)
+    if model.can_generate():
+        _set_stop_tokens(model, tokenizer)
+    else:
+        # A classifier scores the last token before padding, and looks for that in its config alone.
+        model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
 
 
 def _set_stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

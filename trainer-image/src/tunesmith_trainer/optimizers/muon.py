@@ -8,6 +8,8 @@ from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 from typing_extensions import override
 
+from tunesmith_trainer.models.adapters.modules import output_head
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -18,7 +20,7 @@ _EMBEDDING_ADAPTER = "lora_embedding"
 
 def hidden_matrices(model: Any) -> Iterator[Parameter]:
     """Yield the trained matrices that Muon is made for: neither embeddings nor the output head (Jordan et al. 2024)."""
-    head = model.get_output_embeddings()
+    head = output_head(model)
     layers = [module for module in model.modules() if module is head or isinstance(module, nn.Embedding)]
     outer = {parameter for layer in layers for parameter in layer.parameters()}
     for name, parameter in model.named_parameters():

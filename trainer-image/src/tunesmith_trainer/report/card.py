@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from tunesmith_trainer.report import loading, view
-from tunesmith_trainer.report.history import LOSS, PERPLEXITY
+from tunesmith_trainer.report.citations import PAPERS
+from tunesmith_trainer.report.history import ACCURACY, LOSS, PAIR_ACCURACY, PERPLEXITY, REWARD
 from tunesmith_trainer.report.page import templates
 
 if TYPE_CHECKING:
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
 
     from tunesmith_trainer.report.facts import Facts
 
-_EVALUATED = {LOSS: "loss", PERPLEXITY: "perplexity"}
+_EVALUATED = {
+    LOSS: "loss",
+    PERPLEXITY: "perplexity",
+    REWARD: "reward",
+    PAIR_ACCURACY: "accuracy",
+    ACCURACY: "accuracy",
+}
 # What Markdown or the HTML in it would take for more than text.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|&~])")
 
@@ -28,7 +35,9 @@ def render_card(facts: Facts) -> str:
         .render(
             facts=facts,
             metadata=_metadata(facts),
+            paper=PAPERS.get(facts.method),
             plain=plain,
+            kind=loading.kind(facts),
             sources=view.sources(facts),
             count_columns=columns,
             counts=counts,
@@ -52,7 +61,7 @@ def _metadata(facts: Facts) -> str:
 
     data = ModelCardData(
         library_name="peft" if facts.artifact == "adapter" else "transformers",
-        pipeline_tag="text-generation",
+        pipeline_tag=_task(facts),
         base_model=facts.spec["model"].get("name"),
         tags=["tunesmith", "trl", facts.method, *(facts.spec.get("peft") or {})],
         model_name=facts.title,
@@ -61,12 +70,16 @@ def _metadata(facts: Facts) -> str:
     return str(data.to_yaml())
 
 
+def _task(facts: Facts) -> str:
+    return "text-classification" if facts.scores else "text-generation"
+
+
 def _results(facts: Facts) -> list[EvalResult]:
     from huggingface_hub import EvalResult
 
     return [
         EvalResult(
-            task_type="text-generation",
+            task_type=_task(facts),
             dataset_type="held-out",
             dataset_name="held-out rows",
             metric_type=metric,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
+from tunesmith_trainer.report.families import Family, families
 from tunesmith_trainer.report.history import PERPLEXITY, Entry, Points, curve
 from tunesmith_trainer.report.numerals import numeral
 
@@ -21,15 +22,8 @@ _SMOOTHED_FROM = 60  # points: a shorter curve shows what it is by itself
 _WINDOWS = 25  # of a curve lie side by side; each point of the smoothed one is the mean of two
 _TICKS = 5
 _EXACT = "learning_rate"  # is set, not measured: there is no noise in it
+_COLOURS = 6  # of several curves of a chart; then they begin again
 
-_TITLES = {
-    "loss": "Loss",
-    "learning_rate": "Learning rate",
-    "tokens_per_second": "Throughput, tokens per second",
-    "grad_norm": "Gradient norm",
-    "mean_token_accuracy": "Token accuracy",
-    "entropy": "Entropy",
-}
 # Counters and durations are no curves; the loss of the whole training and the perplexity are said elsewhere.
 _NO_CURVES = frozenset({"step", "epoch", "num_tokens", "num_input_tokens_seen", "total_flos", "train_loss", PERPLEXITY})
 _NO_CURVE_ENDS = ("runtime", "samples_per_second", "steps_per_second", "_preparation_time")
@@ -42,7 +36,7 @@ class Line:
 
     Attributes:
         name: What it shows, in the legend.
-        role: `train`, `faint` (the figures that `train` smooths) or `eval`.
+        role: `train`, `faint` (the figures that `train` smooths) or `eval`; behind it the colour, of several.
         path: The SVG path.
         dots: Points with their text: x, y, text.
     """
@@ -72,19 +66,29 @@ class Chart:
     marks: tuple[float, ...]
 
 
-def charts(entries: Sequence[Entry], resumed: Iterable[int] = ()) -> list[Chart]:
-    """Return the charts of a metric history: the well-known curves first, then whatever else the method logged.
+@dataclass(frozen=True)
+class Chapter:
+    """Charts under one heading."""
+
+    title: str
+    charts: tuple[Chart, ...]
+
+
+def chapters(entries: Sequence[Entry], resumed: Iterable[int] = ()) -> list[Chapter]:
+    """Return the charts of a metric history: the well-known ones first, then whatever else the method logged.
 
     Args:
         entries: The history.
         resumed: Steps that later attempts went on from; each is marked.
     """
-    found = dict.fromkeys(name.removeprefix(_EVAL) for entry in entries for name in entry)
-    names = [name for name in _TITLES if name in found]
-    names += [name for name in found if name not in names and _is_curve(name)]
+    names = dict.fromkeys(name.removeprefix(_EVAL) for entry in entries for name in entry)
     last = max((entry["step"] for entry in entries), default=0)
-    drawn = (_chart(name, entries, last, tuple(resumed)) for name in names)
-    return [chart for chart in drawn if chart is not None]
+    marks = tuple(resumed)
+    drawn = (
+        Chapter(title, tuple(chart for family in group if (chart := _chart(family, entries, last, marks)) is not None))
+        for title, group in families(filter(_is_curve, names)).items()
+    )
+    return [chapter for chapter in drawn if chapter.charts]
 
 
 def thin(points: Points, most: int = _MOST_POINTS) -> Points:
@@ -129,17 +133,20 @@ def _is_curve(name: str) -> bool:
     return name not in _NO_CURVES and _EVAL + name not in _NO_CURVES and not name.endswith(_NO_CURVE_ENDS)
 
 
-def _chart(name: str, entries: Sequence[Entry], last: int, resumed: tuple[int, ...]) -> Chart | None:
-    train, held_out = curve(entries, name), curve(entries, _EVAL + name)
-    values = [value for _, value in train + held_out]
-    if max(len(train), len(held_out)) < 2:  # noqa: PLR2004 - a line has two ends
+def _chart(family: Family, entries: Sequence[Entry], last: int, resumed: tuple[int, ...]) -> Chart | None:
+    curves = {name: (curve(entries, name), curve(entries, _EVAL + name)) for name in family.figures}
+    if max(len(points) for pair in curves.values() for points in pair) < 2:  # noqa: PLR2004 - a line has two ends
         return None
+    values = [value for pair in curves.values() for points in pair for _, value in points]
     y_ticks = nice_ticks(min(values), max(values))
     scale = _Scale(float(max(last, 1)), y_ticks[0], y_ticks[-1])
-    noisy = name != _EXACT and len(train) >= _SMOOTHED_FROM
-    lines = [*_train_lines(train, scale, noisy=noisy), *_eval_lines(held_out, scale)]
+    lines = [
+        line
+        for place, (name, (train, held_out)) in enumerate(curves.items())
+        for line in _lines(_Look(name, family.figures[name], place), train, held_out, scale)
+    ]
     return Chart(
-        title=_TITLES.get(name, name),
+        title=family.title,
         lines=tuple(lines),
         x_ticks=tuple(
             Tick(scale.x(step), numeral(step)) for step in nice_ticks(0, last) if step <= last and step.is_integer()
@@ -163,17 +170,33 @@ class _Scale:
         return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share, 1)
 
 
-def _train_lines(points: Points, scale: _Scale, *, noisy: bool) -> list[Line]:
-    if not noisy:
-        return [_line("training", "train", points, scale)] if points else []
-    return [
-        Line("", "faint", _path(thin(points), scale), ()),
-        _line("training, smoothed", "train", smooth(points), scale),
-    ]
+@dataclass(frozen=True)
+class _Look:
+    """How a figure is shown: alone by what it was measured on, beside others by what it is called."""
+
+    name: str
+    label: str
+    place: int
+
+    def called(self, what: str) -> str:
+        if not self.label:
+            return what
+        return self.label if what.startswith("training") else f"{self.label}, {what}"
+
+    def role(self, role: str) -> str:
+        return f"{role} colour{self.place % _COLOURS}" if self.label else role
 
 
-def _eval_lines(points: Points, scale: _Scale) -> list[Line]:
-    return [_line("held-out", "eval", points, scale)] if points else []
+def _lines(look: _Look, train: Points, held_out: Points, scale: _Scale) -> list[Line]:
+    lines = []
+    if look.name != _EXACT and len(train) >= _SMOOTHED_FROM:
+        lines.append(Line("", look.role("faint"), _path(thin(train), scale), ()))
+        lines.append(_line(look.called("training, smoothed"), look.role("train"), smooth(train), scale))
+    elif train:
+        lines.append(_line(look.called("training"), look.role("train"), train, scale))
+    if held_out:
+        lines.append(_line(look.called("held-out"), look.role("eval"), held_out, scale))
+    return lines
 
 
 def _line(name: str, role: str, points: Points, scale: _Scale) -> Line:

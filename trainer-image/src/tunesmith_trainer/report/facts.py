@@ -10,6 +10,8 @@ from tunesmith_trainer.report.history import Entry, history
 
 Sample = dict[str, Any]
 """`number` of the prompt, `step`, `prompt`, `completion` and, for a held-out row, `expected`."""
+Completion = dict[str, Any]
+"""`step`, `prompt`, `completion`, `rewards` by name, their weighted sum `reward` and, if there is one, `advantage`."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,14 @@ class Facts:
         record: The run record.
         artifact: What was written: `adapter` or `model`.
         samples: What the model wrote during training, in order.
+        completions: What an online method's policy wrote and was rewarded for, as much as was kept.
         verification: The comparison of modules with the CPU, see `callbacks.verify`.
     """
 
     record: Mapping[str, Any]
     artifact: str
     samples: Sequence[Sample] = ()
+    completions: Sequence[Completion] = ()
     verification: Mapping[str, Any] | None = None
 
     @property
@@ -44,6 +48,11 @@ class Facts:
     def method(self) -> str:
         """The training method."""
         return str(self.spec["method"])
+
+    @property
+    def scores(self) -> bool:
+        """Whether a reward model was trained, which scores texts and writes none."""
+        return self.method == "reward"
 
     @property
     def title(self) -> str:

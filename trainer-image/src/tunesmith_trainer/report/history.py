@@ -12,6 +12,9 @@ Points = list[tuple[float, float]]
 
 LOSS = "eval_loss"
 PERPLEXITY = "eval_perplexity"
+REWARD = "eval_reward"
+PAIR_ACCURACY = "eval_rewards/accuracies"
+ACCURACY = "eval_accuracy"
 _LARGEST_EXPONENT = 700.0  # e to the power of more is no float
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from tunesmith_trainer.report import charts, loading, view
+from tunesmith_trainer.report import charts, completions, families, loading, view
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -38,9 +38,11 @@ def render_page(facts: Facts) -> str:
             facts=facts,
             geometry=charts,
             tiles=view.tiles(facts),
-            charts=charts.charts(facts.entries, facts.resumed),
+            chapters=charts.chapters(facts.entries, facts.resumed),
+            folded=families.MORE,
             before_after=view.before_after(facts),
             trials=view.trials(facts),
+            batches=completions.batches(facts),
             sources=view.sources(facts),
             count_columns=columns,
             counts=counts,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from tunesmith_trainer.report.history import LOSS, PERPLEXITY, curve
+from tunesmith_trainer.report.history import ACCURACY, LOSS, PAIR_ACCURACY, PERPLEXITY, REWARD, curve
 from tunesmith_trainer.report.numerals import duration, numeral, words
 
 if TYPE_CHECKING:
@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 Rows = list[tuple[str, str]]
 
 # Of the spec only what shaped the training: a pod template may hold what is nobody's business.
-_SHAPING = ("model", "peft", "training", "evaluation", "checkpoint")
+_SHAPING = ("model", "referenceModel", "peft", "training", "evaluation", "checkpoint", "rewards")
+_HELD_OUT = {
+    REWARD: "Held-out reward",
+    PAIR_ACCURACY: "Held-out pairs told apart",
+    ACCURACY: "Held-out pairs told apart",
+    LOSS: "Held-out loss",
+    PERPLEXITY: "Perplexity",
+}
+_TRAINED = {"reward": "Reward", "kl": "KL from the reference", "loss": "Training loss"}
+_MEANINGLESS = frozenset({LOSS, "loss"})
+"""For a policy that is trained for its reward: the loss of a policy gradient does not fall as it learns."""
 _DRAWN = "drawn"
 _UNSHOWN_SOURCE = ("field", "files", "format", "columns", "unusedColumns", "chat")
 
@@ -61,10 +71,9 @@ class Trial:
 def tiles(facts: Facts) -> list[Tile]:
     """Return the key figures."""
     record, entries = facts.record, facts.entries
-    shown = [_moved("Held-out loss", facts, LOSS), _moved("Perplexity", facts, PERPLEXITY)]
-    losses = curve(entries, "loss")
-    if losses:
-        shown.append(Tile("Training loss", numeral(losses[-1][1]), f"{numeral(losses[0][1])} at step {losses[0][0]:g}"))
+    unsaid = _MEANINGLESS if curve(entries, "reward") else frozenset()
+    shown = [_moved(label, facts, name) for name, label in _HELD_OUT.items() if name not in unsaid]
+    shown += [_followed(label, facts, name) for name, label in _TRAINED.items() if name not in unsaid]
     shown.append(_steps(facts))
     rates = [rate for _, rate in curve(entries, "tokens_per_second")]
     if rates:
@@ -87,6 +96,14 @@ def _moved(label: str, facts: Facts, name: str) -> Tile | None:
     if after is None:
         return None
     return Tile(label, _figure(after), "" if before is None else f"{_figure(before)} before training")
+
+
+def _followed(label: str, facts: Facts, name: str) -> Tile | None:
+    points = curve(facts.entries, name)
+    if not points:
+        return None
+    (first, before), (_, now) = points[0], points[-1]
+    return Tile(label, numeral(now), f"{numeral(before)} at step {first:g}")
 
 
 def before_after(facts: Facts) -> list[tuple[str, str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,10 @@ PadToMultipleOf = Annotated[
         json_schema_extra=remedy("padToMultipleOf must be between 2 and 1024: leave it out to pad to the longest row"),
     ),
 ]
+
+
+Task = Literal["CAUSAL_LM", "SEQ_CLS"]
+"""What a model is made for, in PEFT's terms: to go on with a text, or to score one."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,14 @@ class MethodBlock(ApiModel):
     learning_rates: ClassVar[LearningRates]
     ignored: ClassVar[Mapping[str, str]] = {}
     """Fields of `spec.training` that would change nothing, each with the reason and what to do instead."""
+    task: ClassVar[Task] = "CAUSAL_LM"
+    """What the trained model is made for."""
     has_reference: ClassVar[bool] = False
     """Whether the model is compared with itself as it was: the base model, with the adapter switched off."""
     metric: ClassVar[str] = "loss"
     """Evaluated figure that tells which model is best, unless the spec names another."""
+    splits: ClassVar[bool] = False
+    """Whether smaller micro-batches of the same global batch make the same steps."""
     takes_reference_model: ClassVar[bool] = False
     """Whether `spec.referenceModel` may name another model to compare with."""
     uses_rewards: ClassVar[bool] = False

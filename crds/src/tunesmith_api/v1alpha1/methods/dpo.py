@@ -15,6 +15,7 @@ class Dpo(MethodBlock):
     formats = ("preference",)
     rows = "preference rows: prompt, chosen, rejected (no templates)"
     learning_rates = LearningRates(full=1e-6, lora=1e-5, ia3=1.5e-4, prompt_tuning=1.5e-3)
+    splits = True
     ignored = {
         "labelSmoothingFactor": "the loss of preferences has no targets to smooth: use dpo.labelSmoothing",
         "neftuneNoiseAlpha": "noise on the embeddings would disturb the reference model too: remove it",

@@ -18,6 +18,7 @@ class Pretrain(MethodBlock):
     formats = ("text",)
     rows = "rows of plain text (no templates)"
     learning_rates = LearningRates(full=5e-4, lora=5e-4, ia3=5e-4, prompt_tuning=5e-4)
+    splits = True
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

@@ -16,6 +16,7 @@ class Sft(MethodBlock):
     formats = ("text", "messages", "prompt-completion", "instruction")
     rows = "text, messages, prompt-completion or instruction rows"
     learning_rates = LearningRates(full=2e-5, lora=2e-4, ia3=3e-3, prompt_tuning=3e-2)
+    splits = True
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

@@ -52,6 +52,14 @@ class Amount(ApiModel):
             " all processes.",
         ),
     ] = 1
+    auto_find_batch_size: Annotated[
+        bool,
+        Field(
+            description="Find the largest micro-batch that the device has memory for before the first step:"
+            " perDeviceTrainBatchSize is the most that is tried, and what it is lowered by gradientAccumulationSteps"
+            " rises, so that the global batch stays. What was found is told among the metrics. On GPUs, in one process."
+        ),
+    ] = False
     max_length: Annotated[
         int, Field(ge=8, le=1048576, description="Longest sequence in tokens; longer rows are truncated and counted.")
     ] = 1024

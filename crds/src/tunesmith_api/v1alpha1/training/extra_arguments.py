@@ -28,7 +28,7 @@ _REFUSED: Mapping[str, str] = {
     ),
     "processes and devices are the job's: use accelerator, numNodes, numProcPerNode and model.dtype": (
         "deepspeed fsdp fsdp_config accelerator_config parallelism_config local_rank ddp_backend use_cpu bf16 fp16"
-        " auto_find_batch_size dataloader_multiprocessing_context"
+        " dataloader_multiprocessing_context"
     ),
     "rows are prepared by the job: use datasets and the method's block": (
         "dataset_kwargs dataset_num_proc dataset_text_field shuffle_dataset truncation_mode packing packing_strategy"

@@ -48,6 +48,21 @@ PROCESS_RULES = (
 )
 """Of both kinds' specs: what has no effect in one process alone."""
 
+FITTING_RULES = (
+    Rule(
+        f"{_absent('autoFindBatchSize')} || !self.training.autoFindBatchSize || {_PROCESSES} == 1",
+        "autoFindBatchSize looks at one device's memory: remove it, or train in one process",
+        ".training.autoFindBatchSize",
+    ),
+    Rule(
+        f"{_absent('autoFindBatchSize')} || !self.training.autoFindBatchSize"
+        " || !has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming",
+        "autoFindBatchSize tries the longest rows, and a stream does not tell them before: remove it or streaming",
+        ".training.autoFindBatchSize",
+    ),
+)
+"""Of both kinds' specs: what finding a micro-batch needs."""
+
 LANGUAGE_RULES = (
     Rule(
         f"self.method != 'pretrain' || {_is_not('trainSamplingStrategy', 'group_by_length')}"
@@ -95,10 +110,22 @@ def ignored_by(method: str, block: type[MethodBlock]) -> Iterator[Rule]:
         )
 
 
+def not_split(method: str, block: type[MethodBlock]) -> Iterator[Rule]:
+    """Yield the rule that the micro-batch of a method stays as it is where the loss is formed within it."""
+    if not block.splits:
+        yield Rule(
+            f"self.method != '{method}' || {_absent('autoFindBatchSize')} || !self.training.autoFindBatchSize",
+            f"the steps of method: {method} depend on the micro-batch: remove autoFindBatchSize",
+            ".training.autoFindBatchSize",
+        )
+
+
 def cuda_only(training: Training) -> Iterator[tuple[str, str]]:
     """Yield each setting that needs an NVIDIA GPU: its field below `spec.training` and what to do without one."""
     if training.optim in BITSANDBYTES_OPTIMIZERS:
         yield "optim", f"{training.optim} runs on NVIDIA GPUs alone; use adamw_torch_fused"
+    if training.auto_find_batch_size:
+        yield "autoFindBatchSize", "only a GPU says that memory is short, a CPU's process is killed; remove it"
     if training.tf32:
         yield "tf32", "TF32 is a mode of NVIDIA GPUs; remove it"
     if training.torch_compile and training.torch_compile_backend in {None, "inductor", "cudagraphs"}:

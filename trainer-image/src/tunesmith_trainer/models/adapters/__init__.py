@@ -18,7 +18,7 @@ class AdapterType(Protocol):
     """What every module of an adapter type offers."""
 
     def new_config(self, peft: Peft, model: PreTrainedModel, base: Folder) -> PeftConfig:
-        """Return peft's config of a new adapter for causal language modelling, as all methods here train.
+        """Return peft's config of a new adapter.
 
         Args:
             peft: The spec's block; the type's own block is there.
@@ -37,4 +37,7 @@ ADAPTERS: dict[str, AdapterType] = {"lora": lora, "ia3": ia3, "prompt_tuning": p
 def new_config(peft: Peft, model: PreTrainedModel, base: Folder) -> PeftConfig:
     """Return peft's config of the adapter that a spec asks for; see `AdapterType.new_config`."""
     name = next(name for name in ADAPTERS if getattr(peft, name) is not None)
-    return ADAPTERS[name].new_config(peft, model, base)
+    config = ADAPTERS[name].new_config(peft, model, base)
+    # Of a classifier, peft trains the score head too, and saves it with the adapter.
+    config.task_type = "CAUSAL_LM" if model.can_generate() else "SEQ_CLS"
+    return config

@@ -38,7 +38,6 @@ def new_config(peft: Peft, model: PreTrainedModel, base: Folder) -> IA3Config:
         feed_forward = list(ia3.feedforward_modules)
     # A name of the spec may be longer or shorter than the known one.
     return IA3Config(
-        task_type="CAUSAL_LM",
         target_modules=targets,
         feedforward_modules=[
             name for name in targets if any(ends_with(name, end) or ends_with(end, name) for end in feed_forward)

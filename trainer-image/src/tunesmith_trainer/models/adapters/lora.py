@@ -36,7 +36,6 @@ def new_config(peft: Peft, model: PreTrainedModel, base: Folder) -> LoraConfig:
     lora = _block(peft)
     targets = target_modules(lora, model)
     config = LoraConfig(
-        task_type="CAUSAL_LM",
         r=lora.r,
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.errors import InvalidSpec
 
@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
+SCORE_HEADS = ("score", "classifier")
+"""The heads of transformers' classifiers, which peft trains whole beside an adapter."""
 _MOST_NAMES = 24
+
+
+def output_head(model: Any) -> Any:
+    """Return a model's last layer: its language modelling head, or a classifier's score head."""
+    head = model.get_output_embeddings()
+    return (
+        head if head is not None else next((getattr(model, name) for name in SCORE_HEADS if hasattr(model, name)), None)
+    )
 
 
 def linear_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
@@ -20,7 +30,7 @@ def linear_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
-    head = model.get_output_embeddings()
+    head = output_head(model)
     return {
         name: module
         for name, module in model.named_modules()

@@ -24,7 +24,6 @@ def new_config(peft: Peft, model: PreTrainedModel, base: Folder) -> PromptTuning
         raise ValueError("prompt tuning needs its block")
     from_text = block.prompt_tuning_init_text is not None
     return PromptTuningConfig(
-        task_type="CAUSAL_LM",
         num_virtual_tokens=block.num_virtual_tokens,
         prompt_tuning_init=block.prompt_tuning_init,
         prompt_tuning_init_text=block.prompt_tuning_init_text,

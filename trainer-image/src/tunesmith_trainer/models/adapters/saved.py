@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
     from transformers import PreTrainedModel
 
+    from tunesmith_api.v1alpha1.methods.base import Task
     from tunesmith_trainer.models.folders import Folder
 
 ADAPTER = "default"  # the name peft and TRL give the adapter that is trained
@@ -62,6 +63,31 @@ def merge_adapter(model: PreTrainedModel, folder: Folder) -> PreTrainedModel:
         )
     make_room(model, config)
     return continue_adapter(model, folder).merge_and_unload(safe_merge=True)
+
+
+def require_task(folder: Folder, task: Task, *, continues: bool) -> None:
+    """Refuse an adapter that was trained for something else than the job trains for.
+
+    Args:
+        folder: The adapter's folder.
+        task: What the job trains for.
+        continues: Whether the adapter is trained further, not merged into a base to start from.
+
+    Raises:
+        ModelNotFound: Its config can not be read.
+        InvalidSpec: It was.
+    """
+    trained_for = read_config(folder).task_type
+    if trained_for == "SEQ_CLS" and task != "SEQ_CLS":
+        raise InvalidSpec(
+            f"{folder.name} belongs to a classifier (task {trained_for}), which scores texts and writes none; choose a"
+            " job whose method trains a language model, or use this one as a reward model"
+        )
+    if continues and trained_for != task:
+        raise InvalidSpec(
+            f"{folder.name} belongs to a language model (task {trained_for}) and brings no score head to train further;"
+            " use model.fromJob.fromAdapter: merge, with peft for a new adapter"
+        )
 
 
 def read_config(folder: Folder) -> PeftConfig:

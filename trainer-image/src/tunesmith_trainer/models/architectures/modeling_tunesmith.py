@@ -1,4 +1,4 @@
-"""Tunesmith's decoder: a causal language model of the parts that its config names, for Transformers.
+"""Tunesmith's decoder: a causal language model, or a classifier, of the parts that its config names, for Transformers.
 
 Saved with the weights, this file works without Tunesmith: `AutoModelForCausalLM.from_pretrained(folder,
 trust_remote_code=True)`. Its layers have the names of Llama's.
@@ -13,7 +13,7 @@ from torch import nn
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
-from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_layers import GenericForSequenceClassification, GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
@@ -282,3 +282,15 @@ class TunesmithForCausalLM(TunesmithPreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(
             loss=loss, logits=logits, past_key_values=outputs.past_key_values, hidden_states=outputs.hidden_states
         )
+
+
+class TunesmithForSequenceClassification(GenericForSequenceClassification, TunesmithPreTrainedModel):
+    """The decoder with a head that scores the last token before padding."""
+
+    def __init__(self, config: TunesmithConfig) -> None:
+        # Not Generic's own, which asks the Auto classes for the decoder: they know it only where it is registered.
+        TunesmithPreTrainedModel.__init__(self, config)
+        self.num_labels = config.num_labels
+        self.model = TunesmithModel(config)
+        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        self.post_init()

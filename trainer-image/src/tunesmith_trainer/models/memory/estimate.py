@@ -105,6 +105,16 @@ def estimate(shape: ModelShape, load: Workload) -> MemoryEstimate:
     )
 
 
+def most_state_bytes(optimizer: str, trained: int) -> int:
+    """Return the most that an optimiser's state takes, whatever the shapes of what it steps.
+
+    Args:
+        optimizer: Its name, as `spec.training.optim` has it.
+        trained: Number of the parameters that it steps.
+    """
+    return int(trained * _STATE.get(optimizer, _STATE["adamw_torch"]))
+
+
 def _weights(shape: ModelShape, load: Workload) -> int:
     if not load.adapted:
         return shape.parameters * _MASTER

@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_trainer.models.adapters.modules import output_head
 from tunesmith_trainer.models.architectures.registration import register
 
 if TYPE_CHECKING:
@@ -13,23 +14,27 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
+    from tunesmith_api.v1alpha1.methods.base import Task
+
 _IN_STEPS = frozenset({"NewGELUActivation", "FastGELUActivation"})
 _STEPS = 3  # what those keep more than others, times the width of the feed-forward layer
 
 
-def meta_model(config: PreTrainedConfig, *, trusted: bool = False) -> PreTrainedModel:
-    """Return a config's causal language model without data; it takes no memory for weights.
+def meta_model(config: PreTrainedConfig, task: Task = "CAUSAL_LM", *, trusted: bool = False) -> PreTrainedModel:
+    """Return a config's causal language model, or its classifier, without data; it takes no memory for weights.
 
     Args:
         config: The config.
+        task: Which of them.
         trusted: Whether code that its folder brings may be run.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     register()
+    kind = AutoModelForCausalLM if task == "CAUSAL_LM" else AutoModelForSequenceClassification
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=trusted)
+        return kind.from_config(config, attn_implementation="sdpa", trust_remote_code=trusted)
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class ModelShape:
         norms: Inputs of all norms, per token.
         layers: Decoder layers.
         hidden_size: Width of the residual stream.
-        vocabulary: Rows of the output head.
+        vocabulary: Rows of the output head: words, or scores.
         score_heads: Attention heads over all layers.
         bias_heads: Heads that have a bias of their own on attention scores (ALiBi).
         drops_attention: Whether attention weights have dropout.
@@ -77,9 +82,9 @@ class ModelShape:
         """
         config = model.config.get_text_config()
         linear = _linear_layers(model)
-        head = model.get_output_embeddings()
         trained = _trained(model, adapter)
-        embedded = {id(module.weight) for module in (head, model.get_input_embeddings())}
+        ends = (output_head(model), model.get_input_embeddings())
+        embedded = {id(value) for module in ends for value in module.parameters()}
         return cls(
             parameters=sum(value.numel() for value in model.parameters()),
             linear=sum(module.weight.numel() for module in linear),
@@ -90,7 +95,7 @@ class ModelShape:
             norms=sum(module.weight.numel() for module in model.modules() if _is_norm(module)),
             layers=config.num_hidden_layers,
             hidden_size=config.hidden_size,
-            vocabulary=head.weight.shape[0],
+            vocabulary=ends[0].weight.shape[0],
             score_heads=config.num_hidden_layers * config.num_attention_heads,
             bias_heads=config.num_attention_heads if getattr(config, "position_embedding", None) == "alibi" else 0,
             drops_attention=bool(getattr(config, "attention_dropout", None) or getattr(config, "attn_pdrop", None)),
@@ -101,7 +106,7 @@ def _linear_layers(model: PreTrainedModel) -> list[Any]:
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
-    head = model.get_output_embeddings()
+    head = output_head(model)
     return [module for module in model.modules() if isinstance(module, nn.Linear | Conv1D) and module is not head]
 
 

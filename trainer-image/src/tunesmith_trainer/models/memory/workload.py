@@ -56,11 +56,14 @@ class Workload:
         reference: Reference = "none"
         if spec.method in _WITH_REFERENCE and (continues or not adapted):
             reference = "adapter" if continues else "model"
+        # Found at run time, the micro-batch is one row when it must be.
+        rows = training.per_device_train_batch_size * training.gradient_accumulation_steps
+        smallest = 1 if training.auto_find_batch_size else training.per_device_train_batch_size
         return cls(
             device=run.profile.device,
             dtype=spec.model.dtype,
-            batch_size=training.per_device_train_batch_size,
-            accumulation=training.gradient_accumulation_steps,
+            batch_size=smallest,
+            accumulation=rows // smallest,
             max_length=training.max_length,
             gradient_checkpointing=training.gradient_checkpointing,
             adapted=adapted,
