@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.rewards.base import Content, RewardFunction, Scores
 from tunesmith_trainer.rewards.builtin import (
     answer_reward,
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.data.sources import Mounts
     from tunesmith_trainer.rewards.base import Scorer
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,27 +91,38 @@ def weighted_sum(figures: Sequence[float | None], weights: Sequence[float]) -> f
 
 
 def build_rewards(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Rewards:
-    """Return the rewards that a run's spec lists, ready to score.
+    """Return the rewards that a run's spec lists, ready to score; every process calls this at the same time.
 
     Args:
         context: The run.
         tokenizer: That of the model that writes the completions.
 
     Raises:
-        InvalidSpec: A pattern, a schema or a function's code is wrong.
+        InvalidSpec: A pattern, a schema or a function's code is wrong, or a model is no classifier with one score.
+        DataError: A ConfigMap lacks a function's key.
+        ModelNotFound: A model is missing or not whole.
     """
-    del tokenizer
     wanted = context.run.spec.rewards or ()
-    return Rewards(
-        [RewardFunction(reward.name, _scorer(reward, context)) for reward in wanted],
-        [reward.weight for reward in wanted],
-    )
+    functions = []
+    for index, reward in enumerate(wanted):
+        field = f"spec.rewards[{index}]"
+        score = _model_scorer(context, reward.name, field, tokenizer) or plain_scorer(reward, field, context)
+        functions.append(RewardFunction(reward.name, score))
+    return Rewards(functions, [reward.weight for reward in wanted])
 
 
-def _scorer(reward: Reward, mounts: Mounts) -> Scorer:
-    PLACE
-    if reward.function is not None:
-        return function_reward(reward.function, f"{field}.function", mounts)
+def plain_scorer(reward: Reward, field: str, mounts: Mounts) -> Scorer:
+    """Return what scores for a reward that is no model.
+
+    Args:
+        reward: The spec's words.
+        field: Their path in the spec, for messages.
+        mounts: Where ConfigMaps are.
+
+    Raises:
+        InvalidSpec: A pattern, a schema or a function's code is wrong.
+        DataError: The ConfigMap lacks the function's key.
+    """
     if reward.regex is not None:
         return regex_reward(reward.regex, f"{field}.regex")
     if reward.answer is not None:
@@ -118,4 +133,29 @@ def _scorer(reward: Reward, mounts: Mounts) -> Scorer:
         return repetition_reward(reward.repetition)
     if reward.json_schema is not None:
         return json_schema_reward(reward.json_schema, f"{field}.jsonSchema")
-    raise ValueError(f"{field} has no source")
+    if reward.function is not None:
+        return function_reward(reward.function, f"{field}.function", mounts)
+    raise InvalidSpec(f"{field}: set exactly one of model, regex, answer, length, repetition, jsonSchema, function")
+
+
+def _model_scorer(context: RunContext, name: str, field: str, writer: PreTrainedTokenizerBase) -> Scorer | None:
+    """Return what scores for a reward that is a model; None for another one."""
+    model = context.run.reward_models.get(name)
+    if model is None:
+        return None
+    from tunesmith_trainer.models.classifier import load_classifier
+    from tunesmith_trainer.models.places import find_folders
+    from tunesmith_trainer.rewards.models import ModelReward, is_foreign
+
+    folders = find_folders(context, model, f"{field}.model")
+    spec = context.run.spec
+    classifier = load_classifier(folders.base, folders.adapter, spec.model.dtype, spec.model)
+    if is_foreign(classifier.tokenizer, writer):
+        _log.warning("%s", foreign_warning(f"{field}.model"))
+    where = folders.adapter or folders.base
+    return ModelReward(classifier, where.name, batch_size=spec.training.per_device_train_batch_size)
+
+
+def foreign_warning(field: str) -> str:
+    """Return what to tell of a reward model with another vocabulary than the model that writes."""
+    return f"{field} has another tokenizer than spec.model: completions are put to it as text, which it tokenises anew"
