@@ -11,8 +11,10 @@ from tunesmith_api.base import Rule
 from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.methods.dpo import Dpo
+from tunesmith_api.v1alpha1.methods.ppo import Ppo
 from tunesmith_api.v1alpha1.peft import reference_stays
 from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, REWARDS_FROM_THE_HUB, Reward, keyed_by_name, rewards_rules
+from tunesmith_api.v1alpha1.rollouts import ROLLOUT_RULES
 from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, hub_rules, method_rules
 from tunesmith_api.v1alpha1.training.suitability import ALIGNMENT_RULES
 
@@ -36,6 +38,7 @@ class AlignmentJobSpec(JobSpec):
         *method_rules(ALIGNMENT),
         *ALIGNMENT_RULES,
         *rewards_rules(ALIGNMENT),
+        *ROLLOUT_RULES,
         Rule(
             "!has(self.model.resumeFrom)",
             "a checkpoint does not hold the model that preferences are measured against: use model.fromJob",
@@ -56,8 +59,12 @@ class AlignmentJobSpec(JobSpec):
         reference_stays(tuple(method for method, block in ALIGNMENT.items() if block.has_reference)),
     )
 
-    method: Annotated[Literal["dpo"], Field(description="`dpo`: direct preference optimisation.")]
+    method: Annotated[
+        Literal["dpo", "ppo"],
+        Field(description="`dpo`: direct preference optimisation; `ppo`: proximal policy optimisation."),
+    ]
     dpo: Annotated[Dpo | None, Field(description="Parameters of method `dpo`.")] = None
+    ppo: Annotated[Ppo | None, Field(description="Parameters of method `ppo`.")] = None
     reference_model: Annotated[
         AuxiliaryModel | None,
         Field(
