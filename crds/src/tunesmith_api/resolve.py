@@ -10,6 +10,7 @@ from tunesmith_api.v1alpha1.architecture import DEFAULT_ROPE_THETA, TrainedToken
 from tunesmith_api.v1alpha1.fine_tuning import FineTuneJobSpec
 from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
 from tunesmith_api.v1alpha1.model import Tokenizer
+from tunesmith_api.v1alpha1.reporting import Completions
 from tunesmith_api.v1alpha1.spec import DEFAULT_RUN_ID
 from tunesmith_api.v1alpha1.training.optimizers import OPTIMIZER_DEFAULTS, OptimArgs
 from tunesmith_api.v1alpha1.training.schedules import SCHEDULE_DEFAULTS, LrSchedulerKwargs
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tunesmith_api.profile import AcceleratorProfile
     from tunesmith_api.v1alpha1.architecture import Architecture
     from tunesmith_api.v1alpha1.compute import ClaimTemplate
+    from tunesmith_api.v1alpha1.methods.base import MethodBlock
     from tunesmith_api.v1alpha1.spec import JobSpec
     from tunesmith_api.v1alpha1.training import Training
 
@@ -46,7 +48,7 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
             "output": _output(kind, name, spec),
             "model": _model(spec, profile),
             "prepare": _prepare(spec, profile),
-            "reporting": _reporting(name, spec),
+            "reporting": _reporting(name, spec, METHOD_BLOCKS[spec.method]),
             **_auxiliary(spec),
         }
     )
@@ -111,9 +113,12 @@ def _output(kind: str, name: str, spec: JobSpec) -> object:
     )
 
 
-def _reporting(name: str, spec: JobSpec) -> object:
+def _reporting(name: str, spec: JobSpec, method: type[MethodBlock]) -> object:
     default = name if spec.run_id == DEFAULT_RUN_ID else f"{name}-{spec.run_id}"
-    return spec.reporting.model_copy(update={"run_name": spec.reporting.run_name or default})
+    updates: dict[str, object] = {"run_name": spec.reporting.run_name or default}
+    if method.uses_rewards:
+        updates["completions"] = spec.reporting.completions or Completions()
+    return spec.reporting.model_copy(update=updates)
 
 
 def _claim_template(template: ClaimTemplate, spec: JobSpec) -> ClaimTemplate:

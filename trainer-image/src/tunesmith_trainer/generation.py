@@ -71,14 +71,14 @@ def complete(
             max_new_tokens=sampling.max_new_tokens,
             use_cache=True,
             streamer=streamer,
-            stopping_criteria=None if beat is None else StoppingCriteriaList([_beating(beat)]),
+            stopping_criteria=None if beat is None else StoppingCriteriaList([beating(beat)]),
             **sampling.arguments(),
         )
     ends = end_ids(model)
     return [_until_end(row, ends, keeps_end=keeps_end) for row in output[:, length:].tolist()]
 
 
-def _beating(beat: Callable[[], None]) -> Any:
+def beating(beat: Callable[[], None]) -> Any:
     """Return a stopping criterion that never stops, but shows at every token that something is being done."""
     import torch
 

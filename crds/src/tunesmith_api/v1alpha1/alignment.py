@@ -9,9 +9,12 @@ from typing_extensions import override
 
 from tunesmith_api.base import Rule
 from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
+from tunesmith_api.v1alpha1.groups import group_rules
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.methods.dpo import Dpo
+from tunesmith_api.v1alpha1.methods.grpo import Grpo
 from tunesmith_api.v1alpha1.methods.ppo import Ppo
+from tunesmith_api.v1alpha1.methods.rloo import Rloo
 from tunesmith_api.v1alpha1.peft import reference_stays
 from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, REWARDS_FROM_THE_HUB, Reward, keyed_by_name, rewards_rules
 from tunesmith_api.v1alpha1.rollouts import ROLLOUT_RULES
@@ -36,6 +39,7 @@ class AlignmentJobSpec(JobSpec):
             ".dataProcessing.streaming",
         ),
         *method_rules(ALIGNMENT),
+        *group_rules(ALIGNMENT),
         *ALIGNMENT_RULES,
         *rewards_rules(ALIGNMENT),
         *ROLLOUT_RULES,
@@ -60,10 +64,15 @@ class AlignmentJobSpec(JobSpec):
     )
 
     method: Annotated[
-        Literal["dpo", "ppo"],
-        Field(description="`dpo`: direct preference optimisation; `ppo`: proximal policy optimisation."),
+        Literal["dpo", "grpo", "rloo", "ppo"],
+        Field(
+            description="`dpo`: direct preference optimisation; `grpo`: group relative policy optimisation; `rloo`:"
+            " REINFORCE leave-one-out; `ppo`: proximal policy optimisation."
+        ),
     ]
     dpo: Annotated[Dpo | None, Field(description="Parameters of method `dpo`.")] = None
+    grpo: Annotated[Grpo | None, Field(description="Parameters of method `grpo`.")] = None
+    rloo: Annotated[Rloo | None, Field(description="Parameters of method `rloo`.")] = None
     ppo: Annotated[Ppo | None, Field(description="Parameters of method `ppo`.")] = None
     reference_model: Annotated[
         AuxiliaryModel | None,

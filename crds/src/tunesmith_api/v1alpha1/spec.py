@@ -190,6 +190,13 @@ def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
         yield _only_with(method)
         yield from _rows_of(method, block)
         yield from ignored_by(method, block)
+        if not block.uses_rewards:
+            yield Rule(
+                f"self.method != '{method}' || !has(self.reporting) || !has(self.reporting.completions)",
+                f"method: {method} learns from no completions of its own that could be kept: remove it, or use"
+                " reporting.samples",
+                ".reporting.completions",
+            )
         yield from not_split(method, block)
 
 

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 Or `prompt` alone, with the other columns of its row in `columns`.
 """
-_OF_REWARDS = frozenset({"prompts", "completions", "completion_ids"})  # what a reward is called with beside columns
+_OF_REWARDS = frozenset({"prompts", "completions", "completion_ids", "log_metric"})  # what rewards get beside columns
 
 
 def make_row(raw: RawRow, layout: Layout) -> Row:

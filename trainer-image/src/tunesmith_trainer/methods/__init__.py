@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tunesmith_trainer.methods import dpo, ppo, pretrain, sft
+from tunesmith_trainer.methods import dpo, grpo, ppo, pretrain, rloo, sft
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,4 +46,4 @@ class Method(Protocol):
         """Return how rows become token ids."""
 
 
-METHODS: dict[str, Method] = {"pretrain": pretrain, "sft": sft, "dpo": dpo, "ppo": ppo}
+METHODS: dict[str, Method] = {"pretrain": pretrain, "sft": sft, "dpo": dpo, "grpo": grpo, "rloo": rloo, "ppo": ppo}
