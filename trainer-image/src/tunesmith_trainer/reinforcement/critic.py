@@ -60,6 +60,10 @@ class ActorCritic(nn.Module):
         self.policy = policy
         self.critic = critic
 
+    def get_output_embeddings(self) -> nn.Module | None:
+        """Return the policy's output head, which optimisers treat apart."""
+        return self.policy.get_output_embeddings()
+
     @override
     def forward(self, input_ids: Tensor, attention_mask: Tensor, kept: int) -> tuple[Tensor, Tensor]:
         """Return logits and values of the last tokens, each as foretold by what comes before it.

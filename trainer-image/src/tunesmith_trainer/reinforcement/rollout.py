@@ -10,7 +10,7 @@ from trl.trainer.utils import entropy_from_logits, selective_log_softmax
 from tunesmith_trainer.reinforcement.critic import completion_logits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -60,7 +60,9 @@ def token_entropy(logits: Tensor, temperature: float) -> Tensor:
 
 
 @torch.no_grad()
-def add_foresight(batch: Batch, pair: ActorCritic, reference: Any, *, temperature: float, size: int) -> Batch:
+def add_foresight(
+    batch: Batch, pair: ActorCritic, reference: Any, *, temperature: float, size: int, beat: Callable[[], None]
+) -> Batch:
     """Return a batch with what policy, reference and value model said of its tokens before it is trained on.
 
     Args:
@@ -69,12 +71,14 @@ def add_foresight(batch: Batch, pair: ActorCritic, reference: Any, *, temperatur
         reference: The model that the policy is not to leave too far behind.
         temperature: Divides the logits.
         size: Rows of one forward pass.
+        beat: Called after each.
     """
     parts = []
     for start in range(0, len(batch["mask"]), size):
         part = take(batch, slice(start, start + size))
         inputs = part["input_ids"], part["attention_mask"], part["mask"].shape[1]
         logits, values = pair(*inputs)
+        beat()
         parts.append(
             {
                 "log_probs": token_log_probs(logits, part, temperature),
