@@ -41,6 +41,7 @@ def complete(
     prompts: Sequence[Ids],
     sampling: Sampling,
     *,
+    keeps_end: bool = False,
     beat: Callable[[], None] | None = None,
     streamer: Any = None,
 ) -> list[Ids]:
@@ -51,6 +52,7 @@ def complete(
         tokenizer: Its tokenizer.
         prompts: Token ids, of any lengths.
         sampling: How tokens are chosen.
+        keeps_end: Whether a completion that ended keeps the token that says so.
         beat: Called at every token.
         streamer: Where tokens go as they come, for one prompt; see `transformers.TextStreamer`.
     """
@@ -72,8 +74,8 @@ def complete(
             stopping_criteria=None if beat is None else StoppingCriteriaList([beating(beat)]),
             **sampling.arguments(),
         )
-    ends = set(_ends(model))
-    return [_until_end(row, ends) for row in output[:, length:].tolist()]
+    ends = end_ids(model)
+    return [_until_end(row, ends, keeps_end=keeps_end) for row in output[:, length:].tolist()]
 
 
 def beating(beat: Callable[[], None]) -> Any:
@@ -87,10 +89,11 @@ def beating(beat: Callable[[], None]) -> Any:
     return goes_on
 
 
-def _ends(model: Any) -> Ids:
+def end_ids(model: Any) -> set[int]:
+    """Return the ids of the tokens that end a completion."""
     ends = model.generation_config.eos_token_id
-    return [ends] if isinstance(ends, int) else list(ends or [])
+    return {ends} if isinstance(ends, int) else set(ends or ())
 
 
-def _until_end(ids: Ids, ends: set[int]) -> Ids:
-    return next((ids[:place] for place, token in enumerate(ids) if token in ends), ids)
+def _until_end(ids: Ids, ends: set[int], *, keeps_end: bool) -> Ids:
+    return next((ids[: place + keeps_end] for place, token in enumerate(ids) if token in ends), ids)

@@ -8,6 +8,7 @@ from tunesmith_api.v1alpha1.methods.dpo import Dpo
 from tunesmith_api.v1alpha1.methods.grpo import Grpo
 from tunesmith_api.v1alpha1.methods.kto import Kto
 from tunesmith_api.v1alpha1.methods.orpo import Orpo
+from tunesmith_api.v1alpha1.methods.ppo import Ppo
 from tunesmith_api.v1alpha1.methods.pretrain import Pretrain
 from tunesmith_api.v1alpha1.methods.reward import RewardModelling
 from tunesmith_api.v1alpha1.methods.rloo import Rloo
@@ -22,7 +23,8 @@ ALIGNMENT: dict[str, type[MethodBlock]] = {
     "orpo": Orpo,
     "cpo": Cpo,
     "simpo": Simpo,
+    "grpo": Grpo,
+    "rloo": Rloo,
+    "ppo": Ppo,
 }
-ALIGNMENT: dict[str, type[MethodBlock]] = {"dpo": Dpo, "grpo": Grpo, "rloo": Rloo}
-ALIGNMENT: dict[str, type[MethodBlock]] = {"dpo": Dpo, "orpo": Orpo, "cpo": Cpo, "simpo": Simpo}
 METHOD_BLOCKS = FINE_TUNING | ALIGNMENT
