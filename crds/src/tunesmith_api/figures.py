@@ -33,6 +33,7 @@ HEADLINES: Final = (
     "objective/kl",
     "entropy",
     "policy/entropy_avg",
+    "objective/entropy",
     "reward_std",
     "rewards/*/mean",
     "completions/mean_length",

@@ -17,7 +17,9 @@ Row = dict[str, Any]
 """`text`, `messages`, `prompt` + `completion`, or `prompt` + `chosen` + `rejected`; each a text or messages.
 
 A completion may have a `label`, which is true of good ones, and a pair a `margin`.
+Or `prompt` alone, with the other columns of its row in `columns`.
 """
+_OF_REWARDS = frozenset({"prompts", "completions", "completion_ids", "log_metric"})  # what rewards get beside columns
 
 
 def make_row(raw: RawRow, layout: Layout) -> Row:
@@ -128,6 +130,25 @@ def _unpaired_preference(raw: RawRow, layout: Layout) -> Row:
     return {"prompt": prompt[:-1], "completion": prompt[-1:], "label": label}
 
 
+def _prompt_alone(raw: RawRow, layout: Layout) -> Row:
+    taken = layout.columns.values() | _OF_REWARDS
+    columns = {name: value for name, value in raw.values.items() if name not in taken}
+    if layout.makers is not None:
+        (maker,) = layout.makers
+        prompt: Content = maker.render(raw)
+        if not prompt.strip():
+            raise raw.error("the prompt that is built of it is empty", "fill its columns or remove the row")
+        return {"prompt": prompt, "columns": columns}
+    column = layout.columns["prompt"]
+    prompt = _prompt(raw, column)
+    if isinstance(prompt, list) and prompt[-1]["role"] != "user":
+        raise raw.error(
+            f"column {column!r} does not end with a message of the user, which the model would answer",
+            "leave out what comes after it",
+        )
+    return {"prompt": prompt, "columns": columns}
+
+
 def _prompt(raw: RawRow, column: str) -> Content:
     if isinstance(raw.values[column], str):
         return read_text(raw, column)
@@ -178,4 +199,5 @@ _MAKERS = {
     "instruction": _instruction,
     "preference": _preference,
     "unpaired-preference": _unpaired_preference,
+    "prompt": _prompt_alone,
 }
