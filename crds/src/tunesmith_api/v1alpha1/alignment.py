@@ -72,12 +72,12 @@ class AlignmentJobSpec(JobSpec):
     method: Annotated[
         Literal["dpo", "kto", "reward", "orpo", "cpo", "simpo", "grpo", "rloo", "ppo"],
         Field(
-            description="On preferences: `dpo`, direct preference optimisation; `kto`, Kahneman-Tversky optimisation, on"
-            " answers that are labelled good or bad; `reward`, a reward model, which scores texts. On preferences without"
-            " a reference model, experimental as TRL's experimental tree has them: `orpo`, odds ratio preference"
-            " optimisation; `cpo`, contrastive preference optimisation; `simpo`, simple preference optimisation. On what"
-            " `rewards` say of sampled completions: `grpo`, group relative policy optimisation; `rloo`, REINFORCE"
-            " leave-one-out; `ppo`, proximal policy optimisation."
+            description="On preferences: `dpo`, direct preference optimisation; `kto`, Kahneman-Tversky optimisation,"
+            " on answers that are labelled good or bad; `reward`, a reward model, which scores texts. On preferences"
+            " without a reference model, experimental as TRL's experimental tree has them: `orpo`, odds ratio"
+            " preference optimisation; `cpo`, contrastive preference optimisation; `simpo`, simple preference"
+            " optimisation. On what `rewards` say of sampled completions: `grpo`, group relative policy optimisation;"
+            " `rloo`, REINFORCE leave-one-out; `ppo`, proximal policy optimisation."
         ),
     ]
     dpo: Annotated[Dpo | None, Field(description="Parameters of method `dpo`.")] = None

@@ -153,6 +153,9 @@ def encode_preferences(drawn: Drawn, encoder: Encoder, counts: Counts) -> Iterat
             counts.dropped += 1
             continue
         parts = chosen[start:], rejected[start:]
+        for kind, part in zip(("chosen", "rejected"), parts, strict=True):
+            counts.answer(kind, len(part))
+        counts.alike += parts[0][:room] == parts[1][:room]
         answers = sum(min(len(part), room) for part in parts)
         counts.use(2 * start + answers, answers, source=source.field, truncated=max(map(len, parts)) > room)
         yield prompt[:start], parts[0][:room], parts[1][:room]

@@ -86,16 +86,11 @@ def _pair(raw: RawRow, layout: Layout) -> Row:
     chosen, rejected = read_answer(raw, chosen_column), read_answer(raw, rejected_column)
     if isinstance(prompt, str) and isinstance(chosen, list) and isinstance(rejected, list):
         prompt = [_says("user", prompt)]
-    row = {
+    return {
         "prompt": prompt,
         "chosen": _without_prompt(raw, prompt, _as_prompt(prompt, chosen), chosen_column),
         "rejected": _without_prompt(raw, prompt, _as_prompt(prompt, rejected), rejected_column),
     }
-    if row["chosen"] == row["rejected"]:
-        raise raw.error(
-            f"columns {chosen_column!r} and {rejected_column!r} are equal, which prefers nothing", "remove the row"
-        )
-    return row
 
 
 def _shared_prompt(raw: RawRow, chosen_column: str, rejected_column: str) -> Row:
@@ -110,6 +105,8 @@ def _shared_prompt(raw: RawRow, chosen_column: str, rejected_column: str) -> Row
         (place for place, pair in enumerate(zip(chosen, rejected, strict=False)) if pair[0] != pair[1]),
         min(len(chosen), len(rejected)),
     )
+    if chosen == rejected:
+        shared = len(chosen) - 1  # what is wrong with it is told elsewhere
     if not shared or shared in {len(chosen), len(rejected)}:
         raise raw.error(
             f"the chats in {chosen_column!r} and {rejected_column!r} must begin alike and end in different answers",
