@@ -120,6 +120,47 @@ def test_every_optimiser_has_its_memory_estimated(lab: Any, optim: str) -> None:
     assert estimate(shape, Workload.of(lab.context("job", spec).run)).total > 4000
 
 
+ALIGNED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    # What is added to a LoRA job with 2 times 4 rows; what its workload then has.
+    "dpo": ({}, {"sequences": 2, "reference": "none"}),
+    "dpo on full weights": ({"peft": None}, {"sequences": 2, "reference": "model"}),
+    "dpo with what the reference says computed before": (
+        {"peft": None, "dpo": {"precomputeRefLogProbs": True}},
+        {"sequences": 2, "reference": "none"},
+    ),
+    "orpo on full weights": ({"peft": None}, {"sequences": 2, "reference": "none"}),
+    "kto on full weights": ({"peft": None}, {"sequences": 1, "reference": "model"}),
+    "reward": ({}, {"sequences": 2, "reference": "none"}),
+    "grpo on full weights": ({"peft": None}, {"reference": "none", "sampled_rows": 8}),
+    "grpo at once on full weights": (
+        {"peft": None, "grpo": {"beta": 0.04, "generationBatchSize": 32}},
+        {"reference": "model", "sampled_rows": 32},
+    ),
+    "rloo": ({}, {"reference": "none", "sampled_rows": 8}),
+    "ppo": ({"ppo": {"numMiniBatches": 3}}, {"reference": "adapter", "sampled_rows": 24, "trained_models": 2}),
+}
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_what_a_method_asks_of_a_device(lab: Any, name: str) -> None:
+    changes, expected = ALIGNED[name]
+    method = name.split()[0]
+    rewards = {"rewards": [{"name": "length", "length": {"max": 9}}]} if method in {"grpo", "rloo", "ppo"} else {}
+    spec = {
+        "method": method,
+        "model": {"path": {"claim": "models"}},
+        "datasets": [{"claim": {"name": "data", "path": "rows.jsonl"}}],
+        "training": {"perDeviceTrainBatchSize": 4, "gradientAccumulationSteps": 2},
+        "peft": {"lora": {}},
+        **rewards,
+        **changes,
+    }
+    load = Workload.of(lab.context("job", {field: value for field, value in spec.items() if value is not None}).run)
+    found = {"reference": load.reference, "sampled_rows": load.sampled_rows, "trained_models": load.trained_models}
+    plain = {"sequences": 1, "sampled_rows": 0, "trained_models": 1}
+    assert {**found, "sequences": load.sequences} == plain | expected
+
+
 def test_the_need_of_memory_is_told_and_held_against_the_device(prepare: Any) -> None:
     alone, compared = report(prepare()).memory, report(prepare(device_memory="80Gi")).memory
     assert alone.available is None
