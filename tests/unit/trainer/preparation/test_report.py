@@ -144,7 +144,7 @@ ALIGNED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("name", ALIGNED)
 def test_what_a_method_asks_of_a_device(lab: Any, name: str) -> None:
     changes, expected = ALIGNED[name]
-    method = name.split()[0]
+    method = name.split(maxsplit=1)[0]
     rewards = {"rewards": [{"name": "length", "length": {"max": 9}}]} if method in {"grpo", "rloo", "ppo"} else {}
     spec = {
         "method": method,
