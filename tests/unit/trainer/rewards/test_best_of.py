@@ -42,17 +42,9 @@ def run(folder: Path, model: Path, rewards: Any, *options: str) -> list[dict[str
     (folder / "prompts.jsonl").write_text('{"prompt": "The"}\n{"messages": [{"role": "user", "content": "Why?"}]}\n')
     (folder / "rewards.yaml").write_text(yaml.safe_dump(rewards))
     files = ["--input", str(folder / "prompts.jsonl"), "--output", str(folder / "out.jsonl")]
-    scored = [
-        "--best-of",
-        "4",
-        "--rewards",
-        str(folder / "rewards.yaml"),
-        "--temperature",
-        "2",
-        "--max-new-tokens",
-        "12",
-    ]
-    assert main(["--model", str(model), "--raw", *files, *scored, *options]) == 0
+    drawn = ["--best-of", "4", "--temperature", "2", "--max-new-tokens", "12"]
+    scored = ["--rewards", str(folder / "rewards.yaml"), *options]
+    assert main(["--model", str(model), "--raw", *files, *drawn, *scored]) == 0
     return [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
 
 
