@@ -30,7 +30,7 @@ def frozen(
         }
     )  # fmt: skip
     profiles = {"cpu": {**scenario.PROFILES["cpu"], **(profile or {})}}
-    return scenario.frozen_run(KEY._replace(kind=kind), job, profiles, version=version, jobs={})
+    return scenario.frozen_run(JobKey(kind, KEY.namespace, KEY.name), job, profiles, version=version, jobs={})
 
 
 def pod_spec(run: FrozenRun) -> dict[str, Any]:
