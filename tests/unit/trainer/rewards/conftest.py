@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tunesmith_api.v1alpha1.rewards import Reward
-from tunesmith_trainer.rewards import RewardFunction, Rewards, plain_scorer
-from tunesmith_trainer.rewards.base import Scores
+from tunesmith_trainer.rewards import Rewards, plain_scorer
+from tunesmith_trainer.rewards.base import RewardFunction, Scores
 
 
 class Mounts:

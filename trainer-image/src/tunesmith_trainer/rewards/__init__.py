@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_trainer.data.rows import Content
 from tunesmith_trainer.errors import InvalidSpec
-from tunesmith_trainer.rewards.base import Content, RewardFunction, Scores
+from tunesmith_trainer.rewards.base import RewardFunction, Scores
 from tunesmith_trainer.rewards.builtin import (
     answer_reward,
     json_schema_reward,
