@@ -148,8 +148,8 @@ def _other_job(inputs: Inputs, field: str) -> _Other | Missing:
     if job is None:
         return Missing(
             Reason.WAITING_FOR_JOB,
-            f"spec.{field} waits for {key.kind} {key.name}, which does not exist in namespace {key.namespace}. Create it,"
-            " or name another one.",
+            f"spec.{field} waits for {key.kind} {key.name}, which does not exist in namespace {key.namespace}."
+            " Create it, or name another one.",
         )
     return _Other(key, job)
 
