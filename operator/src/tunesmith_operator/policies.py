@@ -147,6 +147,19 @@ def quantization_is_possible(candidate: Candidate) -> Finding | None:
     )
 
 
+def vllm_is_possible(candidate: Candidate) -> Finding | None:
+    """Find completions by vLLM on an accelerator that it does not run on."""
+    spec = candidate.spec
+    profile = candidate.inputs.profiles[spec.accelerator]
+    block = getattr(spec, spec.method)
+    if getattr(block, "vllm", None) is None or profile.device == "cuda":
+        return None
+    return _invalid(
+        f"spec.{spec.method}.vllm: it needs NVIDIA GPUs, and accelerator profile {profile.name} is for device"
+        f" {profile.device}. Remove vllm, or choose a profile for device cuda."
+    )
+
+
 def user_code_is_allowed(candidate: Candidate) -> Finding | None:
     """Find a function of the user's where the installation runs none."""
     field = next(iter(candidate.spec.functions), None)
@@ -301,6 +314,7 @@ POLICIES: tuple[Policy, ...] = (
     dtype_is_allowed,
     device_can,
     quantization_is_possible,
+    vllm_is_possible,
     attention_is_available,
     no_cycle,
     models_are_of_their_use,

@@ -159,21 +159,56 @@ def _only_with(method: str) -> Rule:
     )
 
 
-def _rows_of(method: str, block: type[MethodBlock]) -> tuple[Rule, Rule]:
-    """Return the rules that training and evaluation rows have a shape the method can train on."""
-    fits = f"(!has(d.format) || d.format in {['auto', *block.formats]})"
-    if not block.templates:
-        fits += " && !has(d.promptTemplate) && !has(d.promptFunction)"
-    message = f"method: {method} needs {block.rows}: leave format out, or choose a dataset or a method that fit"
-    return (
-        Rule(f"self.method != '{method}' || !has(self.datasets) || self.datasets.all(d, {fits})", message, ".datasets"),
-        Rule(
-            f"self.method != '{method}' || !has(self.evaluation) || !has(self.evaluation.datasets)"
-            f" || self.evaluation.datasets.all(d, {fits})",
-            message,
-            ".evaluation.datasets",
-        ),
+def _rows_of(method: str, block: type[MethodBlock]) -> Iterator[Rule]:
+    """Yield the rules that training and evaluation rows have a shape the method can train on."""
+    asks, completes = (f"(has(d.{part}Template) || has(d.{part}Function))" for part in ("prompt", "completion"))
+    named = f"(!has(d.format) || d.format in {['auto', *block.formats]})"
+    needed = f"method: {method} needs {block.rows}: leave format out, or choose a dataset or a method that fit"
+    if "prompt-completion" in block.formats:
+        yield from _of_all_rows(method, named, needed)
+        both = "promptTemplate and completionTemplate belong together, a function may stand for either"
+        yield from _of_all_rows(method, f"{asks} == {completes}", f"{both}: set both or neither")
+    elif "prompt" in block.formats:
+        yield from _of_all_rows(method, f"{named} && !{completes}", needed)
+    else:
+        yield from _of_all_rows(method, f"{named} && !{asks}", needed)
+
+
+def _of_all_rows(method: str, fits: str, message: str) -> Iterator[Rule]:
+    """Yield the rules that every dataset `d` fits, of those to train and of those to evaluate on."""
+    of_method = f"self.method != '{method}'"
+    yield Rule(f"{of_method} || !has(self.datasets) || self.datasets.all(d, {fits})", message, ".datasets")
+    yield Rule(
+        f"{of_method} || !has(self.evaluation) || !has(self.evaluation.datasets)"
+        f" || self.evaluation.datasets.all(d, {fits})",
+        message,
+        ".evaluation.datasets",
     )
+
+
+def _margins_of(method: str) -> Iterator[Rule]:
+    """Yield the rules that no dataset names a column of margins, which the method would not read."""
+    for field in ("datasets", "evaluation.datasets"):
+        parts = field.split(".")
+        absent = " || ".join(f"!has(self.{'.'.join(parts[:depth])})" for depth in range(1, len(parts) + 1))
+        yield Rule(
+            f"self.method != '{method}' || {absent} || self.{field}.all(d, !has(d.columns) || !has(d.columns.margin))",
+            f"method: {method} does not learn by how much an answer is preferred, only reward does: remove"
+            " columns.margin",
+            f".{field}",
+        )
+
+
+def _rows_at_a_time(method: str, fewest: int) -> Iterator[Rule]:
+    """Yield the rules that a micro-batch has the rows that a method compares with each other."""
+    for field in ("perDeviceTrainBatchSize", "perDeviceEvalBatchSize"):
+        yield Rule(
+            f"self.method != '{method}' || !has(self.training) || !has(self.training.{field})"
+            f" || self.training.{field} >= {fewest}",
+            f"method: {method} compares the rows of a micro-batch with each other: set {field} to at least {fewest},"
+            " with fewer gradientAccumulationSteps or a smaller maxLength where memory is short",
+            f".training.{field}",
+        )
 
 
 def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
@@ -182,6 +217,19 @@ def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
         yield _only_with(method)
         yield from _rows_of(method, block)
         yield from ignored_by(method, block)
+        if not block.takes_margins:
+            yield from _margins_of(method)
+        if block.fewest_rows > 1:
+            yield from _rows_at_a_time(method, block.fewest_rows)
+        for rule in block.spec_rules:
+            yield Rule(f"self.method != '{method}' || ({rule.rule})", rule.message, rule.field_path)
+        if not block.uses_rewards:
+            yield Rule(
+                f"self.method != '{method}' || !has(self.reporting) || !has(self.reporting.completions)",
+                f"method: {method} learns from no completions of its own that could be kept: remove it, or use"
+                " reporting.samples",
+                ".reporting.completions",
+            )
         yield from not_split(method, block)
 
 

@@ -30,13 +30,13 @@ class Feed:
     """How rows become what a trainer takes.
 
     Attributes:
-        encode: Makes token ids, and labels where they differ, of rows, and counts them.
+        encode: Makes token ids of rows, and what else of them is trained on, and counts them.
         columns: Names of what it makes.
         max_length: Longest sequence, in tokens.
         packing: How rows are packed; None means one row per sequence.
     """
 
-    encode: Callable[[Drawn, Counts], Iterator[tuple[Ids, ...]]]
+    encode: Callable[[Drawn, Counts], Iterator[tuple[Any, ...]]]
     columns: tuple[str, ...]
     max_length: int
     packing: PackingStrategy | None = None

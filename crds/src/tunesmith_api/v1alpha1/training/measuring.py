@@ -91,7 +91,7 @@ class Measuring(ApiModel):
         FigureName | None,
         Field(
             description="Evaluated figure that tells which model is best, such as loss or, for dpo, rewards/accuracies."
-            " Default: loss, where there are evaluations."
+            " Default, where there are evaluations: loss; reward of methods that sample.",
         ),
     ] = None
     greater_is_better: Annotated[
