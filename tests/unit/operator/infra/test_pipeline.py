@@ -9,6 +9,8 @@ from running import operator, until
 Object = dict[str, Any]
 CHAIN = ("base", "answers", "preferences")
 PLURALS = {"base": "finetunejobs", "answers": "finetunejobs", "preferences": "alignmentjobs"}
+BEGUN = "TrainingOperatorSilent"
+"""Reason of a job whose attempt was created: nobody makes its pods here."""
 PATIENCE = 10.0
 """Seconds; less than after which a waiting job is looked at without any event."""
 
@@ -40,7 +42,8 @@ def taking(name: str) -> Object:
 def end(api: ApiServer, name: str, condition: str, **fields: Any) -> None:
     """End a job as its trainer would have it, in the status alone."""
     job = api.objects[PLURALS[name], "default", name]
-    conditions = [{"type": condition, "status": "True", "reason": "DataError"}]
+    told = {"status": "True", "observedGeneration": 1, "lastTransitionTime": "2026-01-31T12:00:00Z"}
+    conditions = [{"type": condition, **told, "reason": "DataError", "message": "It ended."}]
     status = {
         **job["status"],
         "state": condition,
@@ -78,22 +81,22 @@ async def test_it_fails_and_mends_as_a_whole(api: ApiServer, config: Path, unuse
         await until(lambda: "leads" in running.log)
         apply_chain(api)
         waiting = {"answers": "WaitingForJob", "preferences": "WaitingForJob"}
-        await until(lambda: outlook(api) == {"base": "CreatingPods", **waiting}, PATIENCE)
+        await until(lambda: outlook(api) == {"base": BEGUN, **waiting}, PATIENCE)
         end(api, "base", "Failed")
         stopped = {"answers": "DependencyFailed", "preferences": "DependencyFailed"}
         await until(lambda: outlook(api) == stopped, PATIENCE)
         apply_base(api, "2")
-        await until(lambda: outlook(api) == {"base": "CreatingPods", **waiting}, PATIENCE)
+        await until(lambda: outlook(api) == {"base": BEGUN, **waiting}, PATIENCE)
         complete(api, "base", loss="2.1")
         await until(lambda: outlook(api) == {"answers": "GateNotMet", "preferences": "DependencyFailed"}, PATIENCE)
         apply_base(api, "3")
-        await until(lambda: outlook(api) == {"base": "CreatingPods", **waiting}, PATIENCE)
+        await until(lambda: outlook(api) == {"base": BEGUN, **waiting}, PATIENCE)
         complete(api, "base", loss="1.9")
-        await until(lambda: outlook(api).get("answers") == "CreatingPods", PATIENCE)
+        await until(lambda: outlook(api).get("answers") == BEGUN, PATIENCE)
         complete(api, "answers", loss="1.5")
-        await until(lambda: outlook(api) == {"preferences": "CreatingPods"}, PATIENCE)
+        await until(lambda: outlook(api) == {"preferences": BEGUN}, PATIENCE)
         frozen = api.objects["configmaps", "default", "preferences-alj-run-1"]["data"]["run.json"]
         assert '"path":"base/3"' in frozen
         assert '"path":"answers/1"' in frozen
     made = sorted(name for plural, _, name in api.objects if plural == "pytorchjobs")
-    assert made == ["answers-ftj-1", "base-ftj-1", "base-ftj-2", "base-ftj-3", "preferences-alj-1"]
+    assert made == ["answers-ftj-1", "base-ftj-3", "preferences-alj-1"]
