@@ -36,7 +36,21 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
 }
 
 
-def context(lab: Any, base: Any, name: str = "dpo", **dpo: Any) -> Any:
+# How a model comes to DPO: the adapter that an earlier job trained, what is done with it, and the adapter to train.
+STARTS: dict[str, tuple[dict[str, Any] | None, str | None, dict[str, Any] | None]] = {
+    "full weights": (None, None, None),
+    "new lora": (None, None, {"lora": {"r": 4}}),
+    "new ia3": (None, None, {"ia3": {}}),
+    "lora trained further": ({"lora": {"r": 4, "loraDropout": 0.2}}, "continue", None),
+    "ia3 trained further": ({"ia3": {}}, "continue", None),
+    "embeddings trained further": ({"promptTuning": {"numVirtualTokens": 4}}, "continue", None),
+    "full weights of a merge": ({"lora": {"r": 4}}, "merge", None),
+    "new lora on a merge": ({"lora": {"r": 4}}, "merge", {"lora": {"r": 2}}),
+    "new ia3 on a merged ia3": ({"ia3": {}}, "merge", {"ia3": {}}),
+}
+
+
+def context(lab: Any, base: Any, name: str = "dpo", peft: dict[str, Any] | None = None, **dpo: Any) -> Any:
     spec = {
         "method": "dpo",
         "model": {"fromJob": {"name": "base"}},
@@ -51,7 +65,7 @@ def context(lab: Any, base: Any, name: str = "dpo", **dpo: Any) -> Any:
         },
         "dpo": dpo,
     }
-    return lab.context(name, spec, base)
+    return lab.context(name, spec | ({"peft": peft} if peft else {}), base)
 
 
 def valid(loss: str) -> dict[str, Any]:
@@ -206,9 +220,21 @@ def test_a_reference_that_follows_comes_back_with_a_checkpoint(lab: Any, base: A
 
 
 def test_an_adapter_s_reference_can_not_follow(lab: Any, base: Any) -> None:
-    first = context(lab, base, "first")
-    with_adapter = first.run.spec.model_dump(by_alias=True, exclude_none=True, mode="json") | {"peft": {"lora": {}}}
-    first = lab.context("first", with_adapter, base)
+    first = context(lab, base, "first", {"lora": {"r": 2}})
     adapter = lab.finish(first, lab.build(first), train=False)
     with pytest.raises(InvalidSpec, match=r"spec\.dpo\.syncRefModel: an earlier adapter is trained further"):
         lab.build(context(lab, adapter, "second", syncRefModel=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ahead", [False, True], ids=["asked meanwhile", "asked ahead"])
+@pytest.mark.parametrize("start", STARTS)
+def test_the_first_loss_is_ln_2_from_every_start(lab: Any, base: Any, start: str, *, ahead: bool) -> None:
+    earlier, then, peft = STARTS[start]
+    model = base
+    if earlier is not None:
+        first = context(lab, base, "earlier", earlier)
+        model = lab.finish(first, lab.build(first)).model_copy(update={"from_adapter": then})
+    figures = losses(lab.build(context(lab, model, "dpo", peft, precomputeRefLogProbs=ahead)))
+    assert figures[0] == pytest.approx(math.log(2), abs=1e-4)
+    assert figures[-1] != pytest.approx(math.log(2), abs=1e-4)

@@ -60,6 +60,11 @@ DPO_RULES = (
         " remove syncRefModel, or peft",
         ".dpo.syncRefModel",
     ),
+    Rule(
+        "!has(self.dpo) || !has(self.dpo.syncRefModel) || !self.dpo.syncRefModel || !has(self.referenceModel)",
+        "a reference model of its own stays as it is: remove syncRefModel or referenceModel",
+        ".dpo.syncRefModel",
+    ),
 )
 """Of AlignmentJob's spec: what the block has to do with the rest."""
 
