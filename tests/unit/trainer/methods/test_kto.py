@@ -157,6 +157,27 @@ def test_the_model_is_its_own_reference(lab: Any, base: Any, earlier: Any, start
     assert figures[-1] < 0.45
 
 
+@pytest.mark.parametrize("loss", ["kto", "apo_zero_unpaired"])
+@pytest.mark.parametrize("start", ["full weights", "continued"])
+def test_a_reference_that_is_asked_ahead_says_the_same(
+    lab: Any, base: Any, earlier: Any, start: str, loss: str
+) -> None:
+    held_out = {"evaluation": {"datasets": [lab.put("held-out.jsonl", LABELLED[20:29])]}}
+    meanwhile, ahead = (
+        lab.build(
+            lab.context(
+                f"kto{place}",
+                spec(lab, kto={"lossType": loss, "precomputeRefLogProbs": early}) | held_out,
+                earlier if start == "continued" else base,
+            )
+        ).trainer
+        for place, early in enumerate((False, True))
+    )
+    assert ahead.ref_model is None
+    assert losses(ahead) == pytest.approx(losses(meanwhile), abs=1e-5)
+    assert ahead.evaluate()["eval_loss"] == pytest.approx(meanwhile.evaluate()["eval_loss"], abs=1e-5)
+
+
 @pytest.mark.parametrize(
     "block", [{"beta": 1.0}, {"desirableWeight": 2.0}, {"undesirableWeight": 2.0}, {"lossType": "apo_zero_unpaired"}]
 )
