@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
+from tunesmith_trainer.models.causal import is_classifier
 from tunesmith_trainer.models.folders import ADAPTER_CONFIG, MODEL_CONFIG
 from tunesmith_trainer.models.tokenizers import first_line, has_tokenizer, load_tokenizer
 from tunesmith_trainer.models.vocabulary import make_room
@@ -45,6 +46,7 @@ def load_writer(options: Options) -> Writer:
         _require(options.adapter, "--adapter", ADAPTER_CONFIG, "an adapter as peft writes it")
     base = options.model or _named_base(options.adapter)
     _require(base, "--model", MODEL_CONFIG, "a model as save_pretrained writes it")
+    _refuse_classifier(base, options.adapter)
     folder = options.adapter if options.adapter is not None and has_tokenizer(options.adapter) else base
     tokenizer = load_tokenizer(folder, str(folder))
     chat = _is_chat(options.adapter or base, tokenizer) if options.chat is None else options.chat
@@ -61,6 +63,17 @@ def _require(folder: Path, option: str, file: str, what: str) -> None:
     if file == MODEL_CONFIG and (folder / ADAPTER_CONFIG).is_file():
         raise ModelNotFound(f"{option}: {folder} is an adapter; name it with --adapter, and its base with --model")
     raise ModelNotFound(f"{option}: {folder} has no {file}, so it is not {what}")
+
+
+def _refuse_classifier(base: Path, adapter: Path | None) -> None:
+    """Refuse a reward model: loaded all the same, it would write by a head that was never trained."""
+    scores = is_classifier(json.loads((base / MODEL_CONFIG).read_text(encoding="utf-8")))
+    option, folder = "--model", base
+    if adapter is not None and not scores:
+        config = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        option, folder, scores = "--adapter", adapter, config.get("task_type") == "SEQ_CLS"
+    if scores:
+        raise InvalidSpec(f"{option}: {folder} is a classifier, which scores texts and writes none")
 
 
 def _named_base(adapter: Path | None) -> Path:
