@@ -10,6 +10,7 @@ from tunesmith_api.v1alpha1.architecture import DEFAULT_ROPE_THETA, TrainedToken
 from tunesmith_api.v1alpha1.fine_tuning import FineTuneJobSpec
 from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
 from tunesmith_api.v1alpha1.model import Tokenizer
+from tunesmith_api.v1alpha1.reporting import Completions
 from tunesmith_api.v1alpha1.spec import DEFAULT_RUN_ID
 from tunesmith_api.v1alpha1.training.optimizers import OPTIMIZER_DEFAULTS, OptimArgs
 from tunesmith_api.v1alpha1.training.schedules import SCHEDULE_DEFAULTS, LrSchedulerKwargs
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from tunesmith_api.base import ApiModel
     from tunesmith_api.profile import AcceleratorProfile
     from tunesmith_api.v1alpha1.architecture import Architecture
+    from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel
     from tunesmith_api.v1alpha1.compute import ClaimTemplate
+    from tunesmith_api.v1alpha1.methods.base import MethodBlock
     from tunesmith_api.v1alpha1.spec import JobSpec
     from tunesmith_api.v1alpha1.training import Training
 
@@ -46,7 +49,7 @@ def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *,
             "output": _output(kind, name, spec),
             "model": _model(spec, profile),
             "prepare": _prepare(spec, profile),
-            "reporting": _reporting(name, spec),
+            "reporting": _reporting(name, spec, METHOD_BLOCKS[spec.method]),
             **_auxiliary(spec),
         }
     )
@@ -68,14 +71,14 @@ def _training(spec: AnySpec, profile: AcceleratorProfile, *, trains_adapter: boo
         updates["dataloader_pin_memory"] = profile.device != "cpu"
     if training.torch_compile and training.torch_compile_backend is None:
         updates["torch_compile_backend"] = "inductor"
-    return training.model_copy(update=updates | _evaluation(training))
+    return training.model_copy(update=updates | _evaluation(training, METHOD_BLOCKS[spec.method].metric))
 
 
-def _evaluation(training: Training) -> dict[str, object]:
+def _evaluation(training: Training, default: str) -> dict[str, object]:
     """Return what evaluations lack: when, by which figure to compare, and which way."""
     if training.eval_strategy == "no":
         return {}
-    metric = training.metric_for_best_model or "loss"
+    metric = training.metric_for_best_model or default
     better = training.greater_is_better
     updates = {
         "metric_for_best_model": metric,
@@ -111,9 +114,12 @@ def _output(kind: str, name: str, spec: JobSpec) -> object:
     )
 
 
-def _reporting(name: str, spec: JobSpec) -> object:
+def _reporting(name: str, spec: JobSpec, method: type[MethodBlock]) -> object:
     default = name if spec.run_id == DEFAULT_RUN_ID else f"{name}-{spec.run_id}"
-    return spec.reporting.model_copy(update={"run_name": spec.reporting.run_name or default})
+    updates: dict[str, object] = {"run_name": spec.reporting.run_name or default}
+    if method.uses_rewards:
+        updates["completions"] = spec.reporting.completions or Completions()
+    return spec.reporting.model_copy(update=updates)
 
 
 def _claim_template(template: ClaimTemplate, spec: JobSpec) -> ClaimTemplate:
@@ -145,12 +151,18 @@ def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:
 
 
 def _auxiliary(spec: JobSpec) -> dict[str, object]:
-    if not isinstance(spec, AlignmentJobSpec) or spec.reference_model is None:
+    if not isinstance(spec, AlignmentJobSpec):
         return {}
-    model = spec.reference_model
-    if model.name is None or model.revision is not None:
-        return {}
-    return {"reference_model": model.model_copy(update={"revision": DEFAULT_REVISION})}
+    rewards = spec.rewards and tuple(
+        reward.model_copy(update={"model": _with_revision(reward.model)}) for reward in spec.rewards
+    )
+    return {"reference_model": _with_revision(spec.reference_model), "rewards": rewards}
+
+
+def _with_revision(model: AuxiliaryModel | None) -> AuxiliaryModel | None:
+    if model is None or model.name is None or model.revision is not None:
+        return model
+    return model.model_copy(update={"revision": DEFAULT_REVISION})
 
 
 def _architecture(architecture: Architecture) -> Architecture:

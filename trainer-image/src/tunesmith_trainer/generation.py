@@ -41,6 +41,7 @@ def complete(
     prompts: Sequence[Ids],
     sampling: Sampling,
     *,
+    keeps_end: bool = False,
     beat: Callable[[], None] | None = None,
     streamer: Any = None,
 ) -> list[Ids]:
@@ -51,6 +52,7 @@ def complete(
         tokenizer: Its tokenizer.
         prompts: Token ids, of any lengths.
         sampling: How tokens are chosen.
+        keeps_end: Whether a completion that ended keeps the token that says so.
         beat: Called at every token.
         streamer: Where tokens go as they come, for one prompt; see `transformers.TextStreamer`.
     """
@@ -69,14 +71,14 @@ def complete(
             max_new_tokens=sampling.max_new_tokens,
             use_cache=True,
             streamer=streamer,
-            stopping_criteria=None if beat is None else StoppingCriteriaList([_beating(beat)]),
+            stopping_criteria=None if beat is None else StoppingCriteriaList([beating(beat)]),
             **sampling.arguments(),
         )
-    ends = set(_ends(model))
-    return [_until_end(row, ends) for row in output[:, length:].tolist()]
+    ends = end_ids(model)
+    return [_until_end(row, ends, keeps_end=keeps_end) for row in output[:, length:].tolist()]
 
 
-def _beating(beat: Callable[[], None]) -> Any:
+def beating(beat: Callable[[], None]) -> Any:
     """Return a stopping criterion that never stops, but shows at every token that something is being done."""
     import torch
 
@@ -87,10 +89,11 @@ def _beating(beat: Callable[[], None]) -> Any:
     return goes_on
 
 
-def _ends(model: Any) -> Ids:
+def end_ids(model: Any) -> set[int]:
+    """Return the ids of the tokens that end a completion."""
     ends = model.generation_config.eos_token_id
-    return [ends] if isinstance(ends, int) else list(ends or [])
+    return {ends} if isinstance(ends, int) else set(ends or ())
 
 
-def _until_end(ids: Ids, ends: set[int]) -> Ids:
-    return next((ids[:place] for place, token in enumerate(ids) if token in ends), ids)
+def _until_end(ids: Ids, ends: set[int], *, keeps_end: bool) -> Ids:
+    return next((ids[: place + keeps_end] for place, token in enumerate(ids) if token in ends), ids)

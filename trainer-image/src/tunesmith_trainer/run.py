@@ -78,6 +78,7 @@ class Run:
         join(self._context)
         plan = METHODS[self._context.run.spec.method].build(self._context)
         self._reporter.set(world_size=require_world_size(self._context.run.world_size))
+        plan.trainer.beat = self._reporter.beat
         plan.trainer.remove_callback(transformers.PrinterCallback)
         # First, so that all others see what it adds.
         plan.trainer.add_callback(FiguresCallback(self._reporter, tells_perplexity=plan.tells_perplexity))

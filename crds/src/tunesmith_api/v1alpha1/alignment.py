@@ -9,15 +9,20 @@ from typing_extensions import override
 
 from tunesmith_api.base import Rule
 from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
+from tunesmith_api.v1alpha1.groups import group_rules
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.methods.cpo import Cpo
 from tunesmith_api.v1alpha1.methods.dpo import DPO_RULES, Dpo
+from tunesmith_api.v1alpha1.methods.grpo import Grpo
 from tunesmith_api.v1alpha1.methods.kto import Kto
 from tunesmith_api.v1alpha1.methods.orpo import Orpo
+from tunesmith_api.v1alpha1.methods.ppo import Ppo
 from tunesmith_api.v1alpha1.methods.reward import RewardModelling
+from tunesmith_api.v1alpha1.methods.rloo import Rloo
 from tunesmith_api.v1alpha1.methods.simpo import Simpo
 from tunesmith_api.v1alpha1.peft import reference_stays
 from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, REWARDS_FROM_THE_HUB, Reward, keyed_by_name, rewards_rules
+from tunesmith_api.v1alpha1.rollouts import ROLLOUT_RULES
 from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, hub_rules, method_rules
 from tunesmith_api.v1alpha1.training.suitability import ALIGNMENT_RULES
 
@@ -39,8 +44,10 @@ class AlignmentJobSpec(JobSpec):
             ".dataProcessing.streaming",
         ),
         *method_rules(ALIGNMENT),
+        *group_rules(ALIGNMENT),
         *ALIGNMENT_RULES,
         *rewards_rules(ALIGNMENT),
+        *ROLLOUT_RULES,
         Rule(
             "!has(self.model.resumeFrom)",
             "a checkpoint does not hold the model that preferences are measured against: use model.fromJob",
@@ -63,12 +70,14 @@ class AlignmentJobSpec(JobSpec):
     )
 
     method: Annotated[
-        Literal["dpo", "kto", "reward", "orpo", "cpo", "simpo"],
+        Literal["dpo", "kto", "reward", "orpo", "cpo", "simpo", "grpo", "rloo", "ppo"],
         Field(
-            description="`dpo`: direct preference optimisation; `kto`: Kahneman-Tversky optimisation, on answers that"
-            " are labelled good or bad; `reward`: a reward model, which scores texts. Experimental, as TRL's"
-            " experimental tree has them: `orpo`, odds ratio preference optimisation; `cpo`, contrastive preference"
-            " optimisation; `simpo`, simple preference optimisation. These three need no reference model."
+            description="On preferences: `dpo`, direct preference optimisation; `kto`, Kahneman-Tversky optimisation,"
+            " on answers that are labelled good or bad; `reward`, a reward model, which scores texts. On preferences"
+            " without a reference model, experimental as TRL's experimental tree has them: `orpo`, odds ratio"
+            " preference optimisation; `cpo`, contrastive preference optimisation; `simpo`, simple preference"
+            " optimisation. On what `rewards` say of sampled completions: `grpo`, group relative policy optimisation;"
+            " `rloo`, REINFORCE leave-one-out; `ppo`, proximal policy optimisation."
         ),
     ]
     dpo: Annotated[Dpo | None, Field(description="Parameters of method `dpo`.")] = None
@@ -77,6 +86,9 @@ class AlignmentJobSpec(JobSpec):
     orpo: Annotated[Orpo | None, Field(description="Parameters of method `orpo`, which is experimental.")] = None
     cpo: Annotated[Cpo | None, Field(description="Parameters of method `cpo`, which is experimental.")] = None
     simpo: Annotated[Simpo | None, Field(description="Parameters of method `simpo`, which is experimental.")] = None
+    grpo: Annotated[Grpo | None, Field(description="Parameters of method `grpo`.")] = None
+    rloo: Annotated[Rloo | None, Field(description="Parameters of method `rloo`.")] = None
+    ppo: Annotated[Ppo | None, Field(description="Parameters of method `ppo`.")] = None
     reference_model: Annotated[
         AuxiliaryModel | None,
         Field(
@@ -100,3 +112,10 @@ class AlignmentJobSpec(JobSpec):
     def functions(self) -> dict[str, Function]:
         found = {f"rewards[{index}].function": reward.function for index, reward in enumerate(self.rewards or ())}
         return super().functions | {field: function for field, function in found.items() if function is not None}
+
+    @property
+    @override
+    def auxiliary_models(self) -> dict[str, AuxiliaryModel]:
+        models = {"referenceModel": self.reference_model}
+        models |= {f"rewards[{index}].model": reward.model for index, reward in enumerate(self.rewards or ())}
+        return {path: model for path, model in models.items() if model is not None}

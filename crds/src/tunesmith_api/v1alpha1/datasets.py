@@ -10,11 +10,14 @@ from tunesmith_api.base import ApiModel, Rule, cel, exactly_one_of, remedy
 from tunesmith_api.v1alpha1.data_sources import ClaimSource, ConfigMapSource, HubSource, UriSource, UserFunction
 
 DataFormat = Literal[
-    "auto", "text", "messages", "prompt-completion", "instruction", "preference", "unpaired-preference"
+    "auto", "text", "messages", "prompt-completion", "instruction", "preference", "unpaired-preference", "prompt"
 ]
 ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
 Template = Annotated[str, Field(min_length=1, max_length=8192)]
 StoppingStrategy = Literal["first_exhausted", "all_exhausted"]
+
+_ASKS = "(has(self.promptTemplate) || has(self.promptFunction))"
+_COMPLETES = "(has(self.completionTemplate) || has(self.completionFunction))"
 
 
 class Columns(ApiModel):
@@ -70,11 +73,9 @@ class Dataset(ApiModel):
             remedy="a dataset of the Hub, a file on a PersistentVolumeClaim, a key of a ConfigMap, or a URL",
         ),
         Rule(
-            "(has(self.promptTemplate) || has(self.promptFunction))"
-            " == (has(self.completionTemplate) || has(self.completionFunction))",
-            "promptTemplate and completionTemplate belong together, a function may stand for either:"
-            " set both or neither",
-            ".promptTemplate",
+            f"!{_COMPLETES} || {_ASKS}",
+            "completionTemplate goes on from a promptTemplate, a function may stand for either: set both or neither",
+            ".completionTemplate",
         ),
         Rule(
             "!(has(self.promptTemplate) && has(self.promptFunction))",
@@ -87,13 +88,13 @@ class Dataset(ApiModel):
             ".completionFunction",
         ),
         Rule(
-            "!(has(self.promptTemplate) || has(self.promptFunction)) || !has(self.format)"
-            " || self.format in ['auto', 'prompt-completion']",
-            "templates make prompt-completion rows: leave format out or set it to prompt-completion",
+            f"!{_ASKS} || !has(self.format) || self.format == 'auto'"
+            f" || self.format == ({_COMPLETES} ? 'prompt-completion' : 'prompt')",
+            "templates make prompt-completion rows, promptTemplate alone prompt rows: leave format out or set it so",
             ".format",
         ),
         Rule(
-            "!(has(self.promptTemplate) || has(self.promptFunction)) || !has(self.columns)",
+            f"!{_ASKS} || !has(self.columns)",
             "templates name their columns themselves, as {column}: remove columns",
             ".columns",
         ),
@@ -128,7 +129,9 @@ class Dataset(ApiModel):
             description="Shape of a row. `auto` detects it from the columns and reports what it found;"
             " `text`: one text; `messages`: a chat (OpenAI or ShareGPT); `prompt-completion`;"
             " `instruction`: Alpaca's instruction, input, output; `preference`: prompt, chosen, rejected;"
-            " `unpaired-preference`: prompt, completion, label, or a chat that ends with the answer, and label."
+            " `unpaired-preference`: prompt, completion, label, or a chat that ends with the answer, and label;"
+            " `prompt`: a prompt alone, text or chat, whose other columns are handed to rewards under their names (but"
+            " `prompts`, `completions` and `completion_ids`, which are the rewards' own)."
         ),
     ] = "auto"
     columns: Annotated[
@@ -136,7 +139,10 @@ class Dataset(ApiModel):
     ] = None
     prompt_template: Annotated[
         Template | None,
-        Field(description="Builds the prompt of a row; `{column}` is replaced, `{{` and `}}` are braces."),
+        Field(
+            description="Builds the prompt of a row; `{column}` is replaced, `{{` and `}}` are braces."
+            " Alone, without one for the completion, it makes `prompt` rows."
+        ),
     ] = None
     completion_template: Annotated[
         Template | None, Field(description="Builds the completion of a row, like `promptTemplate`.")

@@ -54,6 +54,21 @@ class Samples(ApiModel):
     ] = 64
 
 
+class Completions(ApiModel):
+    """What the model answers in training, with what the rewards say of it: a table in the output."""
+
+    every_steps: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100_000_000,
+            description="Optimiser steps between what is kept, beside the first and the last. In a long run the table"
+            " is thinned out again, to at most 200 steps.",
+        ),
+    ] = 10
+    rows: Annotated[int, Field(ge=1, le=64, description="Completions kept of a step, at most.")] = 8
+
+
 class StepRange(ApiModel):
     """A few optimiser steps."""
 
@@ -99,6 +114,13 @@ class Reporting(ApiModel):
     ] = None
     samples: Annotated[
         Samples | None, Field(description="What the model writes during training. Absent means none.")
+    ] = None
+    completions: Annotated[
+        Completions | None,
+        Field(
+            description="What is kept of the completions that methods learn from which sample them: always a part,"
+            " absent with defaults."
+        ),
     ] = None
     tensorboard: Annotated[
         bool, Field(description="Whether figures go to TensorBoard event files too, in the run's folder `tensorboard`.")

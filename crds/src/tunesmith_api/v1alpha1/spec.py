@@ -23,8 +23,10 @@ from tunesmith_api.v1alpha1.types import ObjectName, RunId
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel
     from tunesmith_api.v1alpha1.data_sources import Function
     from tunesmith_api.v1alpha1.methods.base import MethodBlock
+    from tunesmith_api.v1alpha1.model import JobOutput
 
 DEFAULT_RUN_ID = "1"
 
@@ -157,20 +159,30 @@ def _only_with(method: str) -> Rule:
     )
 
 
-def _rows_of(method: str, block: type[MethodBlock]) -> tuple[Rule, Rule]:
-    """Return the rules that training and evaluation rows have a shape the method can train on."""
-    fits = f"(!has(d.format) || d.format in {['auto', *block.formats]})"
-    if not block.templates:
-        fits += " && !has(d.promptTemplate) && !has(d.promptFunction)"
-    message = f"method: {method} needs {block.rows}: leave format out, or choose a dataset or a method that fit"
-    return (
-        Rule(f"self.method != '{method}' || !has(self.datasets) || self.datasets.all(d, {fits})", message, ".datasets"),
-        Rule(
-            f"self.method != '{method}' || !has(self.evaluation) || !has(self.evaluation.datasets)"
-            f" || self.evaluation.datasets.all(d, {fits})",
-            message,
-            ".evaluation.datasets",
-        ),
+def _rows_of(method: str, block: type[MethodBlock]) -> Iterator[Rule]:
+    """Yield the rules that training and evaluation rows have a shape the method can train on."""
+    asks, completes = (f"(has(d.{part}Template) || has(d.{part}Function))" for part in ("prompt", "completion"))
+    named = f"(!has(d.format) || d.format in {['auto', *block.formats]})"
+    needed = f"method: {method} needs {block.rows}: leave format out, or choose a dataset or a method that fit"
+    if "prompt-completion" in block.formats:
+        yield from _of_all_rows(method, named, needed)
+        both = "promptTemplate and completionTemplate belong together, a function may stand for either"
+        yield from _of_all_rows(method, f"{asks} == {completes}", f"{both}: set both or neither")
+    elif "prompt" in block.formats:
+        yield from _of_all_rows(method, f"{named} && !{completes}", needed)
+    else:
+        yield from _of_all_rows(method, f"{named} && !{asks}", needed)
+
+
+def _of_all_rows(method: str, fits: str, message: str) -> Iterator[Rule]:
+    """Yield the rules that every dataset `d` fits, of those to train and of those to evaluate on."""
+    of_method = f"self.method != '{method}'"
+    yield Rule(f"{of_method} || !has(self.datasets) || self.datasets.all(d, {fits})", message, ".datasets")
+    yield Rule(
+        f"{of_method} || !has(self.evaluation) || !has(self.evaluation.datasets)"
+        f" || self.evaluation.datasets.all(d, {fits})",
+        message,
+        ".evaluation.datasets",
     )
 
 
@@ -211,6 +223,13 @@ def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
             yield from _rows_at_a_time(method, block.fewest_rows)
         for rule in block.spec_rules:
             yield Rule(f"self.method != '{method}' || ({rule.rule})", rule.message, rule.field_path)
+        if not block.uses_rewards:
+            yield Rule(
+                f"self.method != '{method}' || !has(self.reporting) || !has(self.reporting.completions)",
+                f"method: {method} learns from no completions of its own that could be kept: remove it, or use"
+                " reporting.samples",
+                ".reporting.completions",
+            )
         yield from not_split(method, block)
 
 
@@ -271,6 +290,17 @@ class JobSpec(ApiModel):
             " fresh run."
         ),
     ] = DEFAULT_RUN_ID
+
+    @property
+    def auxiliary_models(self) -> dict[str, AuxiliaryModel]:
+        """The models beside the one that is trained, by their path below spec."""
+        return {}
+
+    @property
+    def from_jobs(self) -> dict[str, JobOutput]:
+        """The outputs of other jobs that are taken, by the field below spec."""
+        blocks = {"model": self.model, **self.auxiliary_models}
+        return {f"{path}.fromJob": block.from_job for path, block in blocks.items() if block.from_job is not None}
 
     @property
     def all_datasets(self) -> dict[str, tuple[Dataset, ...]]:

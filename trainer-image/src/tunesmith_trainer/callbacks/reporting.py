@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tunesmith_trainer.callbacks.completions import CompletionsCallback
 from tunesmith_trainer.callbacks.history import HistoryCallback
 from tunesmith_trainer.callbacks.profile import ProfileCallback
 from tunesmith_trainer.callbacks.samples import SamplesCallback
 from tunesmith_trainer.callbacks.verify import VerifyCallback
-from tunesmith_trainer.ending import HISTORY_FILE, SAMPLES_FILE, VERIFICATION_FILE
+from tunesmith_trainer.ending import COMPLETIONS_FILE, HISTORY_FILE, SAMPLES_FILE, VERIFICATION_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,8 @@ def reporting_callbacks(
         yield from trackers(context, resumed)
     if reporting.samples is not None:
         yield SamplesCallback(reporting.samples, watched, directory / SAMPLES_FILE)
+    if reporting.completions is not None:
+        yield CompletionsCallback(reporting.completions, watched, directory / COMPLETIONS_FILE)
     if reporting.profile is not None:
         yield ProfileCallback(reporting.profile, directory / _PROFILE_FOLDER, watched)
     if reporting.verify is not None:

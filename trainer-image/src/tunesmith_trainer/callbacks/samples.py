@@ -62,7 +62,7 @@ def _beginning(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase, most: in
     if "label" in row:
         prompt, rest = row["prompt_ids"], row["completion_ids"] if row["label"] else None
     elif "prompt_ids" in row:
-        prompt, rest = row["prompt_ids"], row["chosen_ids"]
+        prompt, rest = row["prompt_ids"], row.get("chosen_ids")
     else:
         ids = row["input_ids"]
         labels = row.get("labels", ids)

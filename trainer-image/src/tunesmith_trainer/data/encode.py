@@ -7,6 +7,7 @@ is one pass in batches that counts; a test holds the two against each other.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -24,6 +25,8 @@ IGNORED = -100  # the label of a token that carries no loss, in torch and transf
 _BATCH_ROWS = 512
 
 Ids = list[int]
+Asked = tuple[Content, Ids, str]
+"""A prompt, its token ids, and the other columns of its row as JSON."""
 Drawn = Iterable[tuple["Source", Row]]
 """Rows, each with the dataset it is from."""
 _Encoded = TypeVar("_Encoded")
@@ -150,6 +153,9 @@ def encode_preferences(drawn: Drawn, encoder: Encoder, counts: Counts) -> Iterat
             counts.dropped += 1
             continue
         parts = chosen[start:], rejected[start:]
+        for kind, part in zip(("chosen", "rejected"), parts, strict=True):
+            counts.answer(kind, len(part))
+        counts.alike += parts[0][:room] == parts[1][:room]
         answers = sum(min(len(part), room) for part in parts)
         counts.use(2 * start + answers, answers, source=source.field, truncated=max(map(len, parts)) > room)
         yield prompt[:start], parts[0][:room], parts[1][:room]
@@ -191,6 +197,33 @@ def encode_labelled(drawn: Drawn, encoder: Encoder, counts: Counts) -> Iterator[
         yield prompt[:start], cut, label
 
 
+def encode_prompts(drawn: Drawn, encoder: Encoder, counts: Counts, room: int) -> Iterator[Asked]:
+    """Yield the prompts that leave room for a completion, and count the others.
+
+    Args:
+        drawn: The rows.
+        encoder: What makes token ids.
+        counts: Counts what becomes of the rows.
+        room: Tokens of a sequence that are kept free for the completion.
+
+    Raises:
+        DataError: No prompt leaves it.
+    """
+    longest = encoder.max_length - room
+    for source, (row, ids) in _in_batches(drawn, lambda _, rows: zip(rows, _prompt_ids(rows, encoder), strict=True)):
+        counts.read(ids)
+        if len(ids) > longest:
+            counts.dropped += 1
+            continue
+        counts.use(len(ids), 0, source=source.field)
+        yield row["prompt"], ids, json.dumps(row["columns"], default=str)
+    if not counts.used:
+        raise DataError(
+            f"none of the {counts.rows} prompts has at most {longest} tokens, which is what maxCompletionLength of"
+            f" {room} leaves of training.maxLength of {encoder.max_length}: raise maxLength, or shorten the prompts"
+        )
+
+
 def require_rows(counts: Counts, max_length: int, what: str) -> None:
     """Refuse data of which nothing is left.
 
@@ -219,10 +252,13 @@ def _sequences(rows: list[Row], encoder: Encoder, mask: LossMask) -> Iterator[tu
     if not mask.completion_only:
         yield from encoded
         return
-    prompts = encoder.encode([row["prompt"] for row in rows], generation_prompt=True)
-    for prompt, (ids, labels) in zip(prompts, encoded, strict=True):
+    for prompt, (ids, labels) in zip(_prompt_ids(rows, encoder), encoded, strict=True):
         start = common_prefix(prompt, ids)
         yield ids, [IGNORED] * start + labels[start:]
+
+
+def _prompt_ids(rows: list[Row], encoder: Encoder) -> list[Ids]:
+    return encoder.encode([row["prompt"] for row in rows], generation_prompt=True)
 
 
 def _whole(row: Row) -> Content:
@@ -236,7 +272,7 @@ def _whole(row: Row) -> Content:
 
 def _preferences(rows: list[Row], encoder: Encoder) -> Iterator[tuple[Ids, Ids, Ids]]:
     answers = (_answered(rows, part, encoder) for part in ("chosen", "rejected"))
-    return zip(_prompts(rows, encoder), *answers, strict=True)
+    return zip(_prompt_ids(rows, encoder), *answers, strict=True)
 
 
 def _comparisons(rows: list[Row], encoder: Encoder) -> Iterator[tuple[Ids, Ids, float]]:
@@ -246,7 +282,7 @@ def _comparisons(rows: list[Row], encoder: Encoder) -> Iterator[tuple[Ids, Ids, 
 
 def _labelled(rows: list[Row], encoder: Encoder) -> Iterator[tuple[Ids, Ids, bool]]:
     labels = (row["label"] for row in rows)
-    return zip(_prompts(rows, encoder), _answered(rows, "completion", encoder), labels, strict=True)
+    return zip(_prompt_ids(rows, encoder), _answered(rows, "completion", encoder), labels, strict=True)
 
 
 def _unpaired(drawn: Drawn) -> Drawn:
@@ -257,10 +293,6 @@ def _unpaired(drawn: Drawn) -> Drawn:
             continue
         for part, label in (("chosen", True), ("rejected", False)):
             yield source, {"prompt": row["prompt"], "completion": row[part], "label": label}
-
-
-def _prompts(rows: list[Row], encoder: Encoder) -> list[Ids]:
-    return encoder.encode([row["prompt"] for row in rows], generation_prompt=True)
 
 
 def _answered(rows: list[Row], part: str, encoder: Encoder) -> list[Ids]:

@@ -30,7 +30,7 @@ class Feed:
     """How rows become what a trainer takes.
 
     Attributes:
-        encode: Makes token ids, and what else is learnt from, of rows, and counts them.
+        encode: Makes token ids of rows, and what else of them is trained on, and counts them.
         columns: Names of what it makes.
         max_length: Longest sequence, in tokens.
         packing: How rows are packed; None means one row per sequence.

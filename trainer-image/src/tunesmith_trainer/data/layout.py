@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from tunesmith_trainer.data.raw import RawRow
     from tunesmith_trainer.data.sources import Mounts, SourceFile
 
-Format = Literal["text", "messages", "prompt-completion", "instruction", "preference", "unpaired-preference"]
+Format = Literal["text", "messages", "prompt-completion", "instruction", "preference", "unpaired-preference", "prompt"]
 
 # The parts of each format, and the columns they are looked for in. The order is the order of detection: a row of
-# preferences has a prompt as well, and a chat may carry its rendered text, or a label.
+# preferences has a prompt as well, and a chat may carry its rendered text, or a label. Last what
+# any row with a prompt fits.
 _PARTS: dict[Format, dict[str, tuple[str, ...]]] = {
     "preference": {
         "prompt": ("prompt", "messages", "conversations"),
@@ -35,6 +36,7 @@ _PARTS: dict[Format, dict[str, tuple[str, ...]]] = {
     "prompt-completion": {"prompt": ("prompt",), "completion": ("completion",)},
     "instruction": {"instruction": ("instruction",), "input": ("input",), "output": ("output", "response")},
     "text": {"text": ("text",)},
+    "prompt": {"prompt": ("prompt",)},
 }
 # A preference may be two whole chats, which then share their prompt, and a labelled chat ends with the answer; Alpaca's
 # input is often left out, and a margin is read only from a column that the user names.
@@ -54,6 +56,7 @@ _MAPPABLE: dict[Format, tuple[str, ...]] = {
     "prompt-completion": ("prompt", "completion"),
     "instruction": ("instruction", "input", "output"),
     "text": ("text",),
+    "prompt": ("prompt",),
 }
 TextMaker = Template | RowFunction
 
@@ -65,16 +68,18 @@ class Layout:
     Attributes:
         format: The format of the rows.
         columns: The column of each part of the format that the rows have.
-        makers: What builds prompt and completion, when templates or functions do.
+        makers: What builds prompt and completion, or a prompt alone, when templates or functions do.
     """
 
     format: Format
     columns: dict[str, str]
-    makers: tuple[TextMaker, TextMaker] | None = None
+    makers: tuple[TextMaker, ...] | None = None
 
     @property
     def used_columns(self) -> tuple[str, ...] | None:
-        """The columns that are read; None when a function of the user's may read any."""
+        """The columns that are read; None when a reward or a function of the user's may read any."""
+        if self.format == "prompt":
+            return None
         if self.makers is None:
             return tuple(self.columns.values())
         if self.functions:
@@ -108,9 +113,10 @@ def find_layout(dataset: Dataset, first: RawRow, accepted: tuple[Format, ...], *
     """
     prompt = _maker(dataset.prompt_template, dataset.prompt_function, f"{field}.prompt", mounts)
     completion = _maker(dataset.completion_template, dataset.completion_function, f"{field}.completion", mounts)
-    if prompt is not None and completion is not None:
-        _accept("prompt-completion", accepted, field)
-        return Layout("prompt-completion", {}, (prompt, completion))
+    if prompt is not None:
+        format_: Format = "prompt" if completion is None else "prompt-completion"
+        _accept(format_, accepted, field)
+        return Layout(format_, {}, (prompt,) if completion is None else (prompt, completion))
     if dataset.format == "auto":
         return _detect(dataset, first, accepted, field)
     _refuse_unused(dataset.columns, dataset.format, field)
@@ -161,8 +167,10 @@ def _detect(dataset: Dataset, first: RawRow, accepted: tuple[Format, ...], field
             return Layout(name, columns)
     listing = ", ".join(first.values) or "none"
     if fitting:
+        # Whatever has a prompt could do without the rest, which says little of what it is.
+        shapes = [name for name in fitting if name != "prompt"] or ["prompt"]
         raise DataError(
-            f"{first.file}: its columns ({listing}) are those of {' and '.join(fitting)} rows, and the method trains on"
+            f"{first.file}: its columns ({listing}) are those of {' and '.join(shapes)} rows, and the method trains on"
             f" {', '.join(accepted)}; change the dataset or the method, or name the columns in {field}.columns"
         )
     raise DataError(

@@ -17,7 +17,9 @@ Row = dict[str, Any]
 """`text`, `messages`, `prompt` + `completion`, or `prompt` + `chosen` + `rejected`; each a text or messages.
 
 A completion may have a `label`, which is true of good ones, and a pair a `margin`.
+Or `prompt` alone, with the other columns of its row in `columns`.
 """
+_OF_REWARDS = frozenset({"prompts", "completions", "completion_ids", "log_metric"})  # what rewards get beside columns
 
 
 def make_row(raw: RawRow, layout: Layout) -> Row:
@@ -84,16 +86,11 @@ def _pair(raw: RawRow, layout: Layout) -> Row:
     chosen, rejected = read_answer(raw, chosen_column), read_answer(raw, rejected_column)
     if isinstance(prompt, str) and isinstance(chosen, list) and isinstance(rejected, list):
         prompt = [_says("user", prompt)]
-    row = {
+    return {
         "prompt": prompt,
         "chosen": _without_prompt(raw, prompt, _as_prompt(prompt, chosen), chosen_column),
         "rejected": _without_prompt(raw, prompt, _as_prompt(prompt, rejected), rejected_column),
     }
-    if row["chosen"] == row["rejected"]:
-        raise raw.error(
-            f"columns {chosen_column!r} and {rejected_column!r} are equal, which prefers nothing", "remove the row"
-        )
-    return row
 
 
 def _shared_prompt(raw: RawRow, chosen_column: str, rejected_column: str) -> Row:
@@ -108,6 +105,8 @@ def _shared_prompt(raw: RawRow, chosen_column: str, rejected_column: str) -> Row
         (place for place, pair in enumerate(zip(chosen, rejected, strict=False)) if pair[0] != pair[1]),
         min(len(chosen), len(rejected)),
     )
+    if chosen == rejected:
+        shared = len(chosen) - 1  # what is wrong with it is told elsewhere
     if not shared or shared in {len(chosen), len(rejected)}:
         raise raw.error(
             f"the chats in {chosen_column!r} and {rejected_column!r} must begin alike and end in different answers",
@@ -129,6 +128,25 @@ def _unpaired_preference(raw: RawRow, layout: Layout) -> Row:
     if len(prompt) < 2 or prompt[-1]["role"] != "assistant":  # noqa: PLR2004 - a question and its answer
         raise raw.error(f"column {column!r} does not end with an answer of the assistant", "correct or remove the row")
     return {"prompt": prompt[:-1], "completion": prompt[-1:], "label": label}
+
+
+def _prompt_alone(raw: RawRow, layout: Layout) -> Row:
+    taken = layout.columns.values() | _OF_REWARDS
+    columns = {name: value for name, value in raw.values.items() if name not in taken}
+    if layout.makers is not None:
+        (maker,) = layout.makers
+        prompt: Content = maker.render(raw)
+        if not prompt.strip():
+            raise raw.error("the prompt that is built of it is empty", "fill its columns or remove the row")
+        return {"prompt": prompt, "columns": columns}
+    column = layout.columns["prompt"]
+    prompt = _prompt(raw, column)
+    if isinstance(prompt, list) and prompt[-1]["role"] != "user":
+        raise raw.error(
+            f"column {column!r} does not end with a message of the user, which the model would answer",
+            "leave out what comes after it",
+        )
+    return {"prompt": prompt, "columns": columns}
 
 
 def _prompt(raw: RawRow, column: str) -> Content:
@@ -181,4 +199,5 @@ _MAKERS = {
     "instruction": _instruction,
     "preference": _preference,
     "unpaired-preference": _unpaired_preference,
+    "prompt": _prompt_alone,
 }

@@ -8,31 +8,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
+    import pyarrow as pa
     from datasets import Dataset
     from numpy.typing import NDArray
 
 _CHUNK_ROWS = 4096
 
 
-def make_table(rows: Iterable[tuple[Any, ...]], columns: tuple[str, ...]) -> Dataset:
+def make_table(
+    rows: Iterable[tuple[Any, ...]], columns: tuple[str, ...], others: Mapping[str, pa.DataType] | None = None
+) -> Dataset:
     """Return a table of ragged rows of token ids, some with a `label` or a `margin`.
 
     Args:
         rows: For each row the ids of each column, or its label or margin.
         columns: Names of the columns.
+        others: Types of the columns that hold no token ids.
     """
     import pyarrow as pa
     from datasets import Dataset
     from datasets.table import InMemoryTable
 
-    single = {"label": pa.bool_(), "margin": pa.float32()}
-    schema = pa.schema([(column, single.get(column, pa.list_(pa.int32()))) for column in columns])
+    single = {"label": pa.bool_(), "margin": pa.float32()} | dict(others or {})
+    types = {column: single.get(column, pa.list_(pa.int32())) for column in columns}
+    schema = pa.schema(list(types.items()))
     iterator = iter(rows)
     batches = []
     while chunk := list(itertools.islice(iterator, _CHUNK_ROWS)):
-        arrays = [pa.array(values, kind) for values, kind in zip(zip(*chunk, strict=True), schema.types, strict=True)]
+        arrays = [pa.array(values, kind) for values, kind in zip(zip(*chunk, strict=True), types.values(), strict=True)]
         batches.append(pa.record_batch(arrays, schema=schema))
     return Dataset(InMemoryTable(pa.Table.from_batches(batches, schema=schema)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tunesmith_trainer.methods import cpo, dpo, kto, orpo, pretrain, reward, sft, simpo
+from tunesmith_trainer.methods import cpo, dpo, grpo, kto, orpo, ppo, pretrain, reward, rloo, sft, simpo
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -55,4 +55,7 @@ METHODS: dict[str, Method] = {
     "orpo": orpo,
     "cpo": cpo,
     "simpo": simpo,
+    "grpo": grpo,
+    "rloo": rloo,
+    "ppo": ppo,
 }

@@ -29,6 +29,10 @@ class ReferenceTrainer(SpecTrainer):
     reference_columns: ClassVar[tuple[str, ...]]
     """The columns that TRL's loss reads what the reference says from."""
 
+    train_dataset: Any
+    eval_dataset: Any
+    ref_model: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Make a trainer; see `SpecTrainer`."""
         super().__init__(*args, **kwargs)

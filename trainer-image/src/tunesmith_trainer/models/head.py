@@ -28,13 +28,17 @@ def use_plain_head(trainer: Trainer) -> None:
     """Let a TRL trainer on a CPU score tokens by the model's whole head; elsewhere nothing changes."""
     if trainer.args.device.type != "cpu":
         return
+    if getattr(trainer.args, "entropy_coef", 0) or getattr(trainer.args, "use_adaptive_entropy", False):
+        # The entropy is learnt from as well, and here it has no gradient.
+        return
     for model in (trainer.model, getattr(trainer, "ref_model", None)):
         if model is not None:
+            base = model.get_base_model() if hasattr(model, "peft_config") else model
             weighs = getattr(trainer, "use_weighting", False)
-            _patch(model.get_base_model() if hasattr(model, "peft_config") else model, weighs=weighs)
+            _patch(base, getattr(trainer, "temperature", 1.0), weighs=weighs)
 
 
-def _patch(model: PreTrainedModel | PeftModel, *, weighs: bool) -> None:
+def _patch(model: PreTrainedModel | PeftModel, temperature: float, *, weighs: bool) -> None:
     config = model.config.get_text_config()
     if hasattr(config, _ROUTING) or any(getattr(config, name, None) is not None for name in _TRANSFORMING):
         return
@@ -53,7 +57,8 @@ def _patch(model: PreTrainedModel | PeftModel, *, weighs: bool) -> None:
             return tiled(*args, fused_lm_head=True, labels=labels, **kwargs)
         count = kwargs.pop("num_items_in_batch", None)
         hidden = self.base_model(*args, **(kwargs | {"use_cache": False})).last_hidden_state[:, :-1]
-        return _score(self.get_output_embeddings()(hidden[scored]), labels[:, 1:], scored, count, weighs=weighs)
+        logits = self.get_output_embeddings()(hidden[scored]) / temperature
+        return _score(logits, labels[:, 1:], scored, count, weighs=weighs)
 
     model.forward = types.MethodType(forward, model)
 

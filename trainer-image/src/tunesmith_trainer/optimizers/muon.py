@@ -24,7 +24,8 @@ def hidden_matrices(model: Any) -> Iterator[Parameter]:
     layers = [module for module in model.modules() if module is head or isinstance(module, nn.Embedding)]
     outer = {parameter for layer in layers for parameter in layer.parameters()}
     for name, parameter in model.named_parameters():
-        matrix = parameter.requires_grad and parameter.ndim == 2  # noqa: PLR2004 - a matrix
+        # One of a single row, such as the head of a value model, is a vector.
+        matrix = parameter.requires_grad and parameter.ndim == 2 and min(parameter.shape) > 1  # noqa: PLR2004
         if matrix and parameter not in outer and _EMBEDDING_ADAPTER not in name:
             yield parameter
 

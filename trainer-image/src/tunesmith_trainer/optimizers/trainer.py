@@ -12,6 +12,8 @@ from tunesmith_trainer.optimizers.build import build_optimizer
 from tunesmith_trainer.optimizers.sampling import LengthGroupedSampler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from datasets import Dataset
     from torch import nn
     from torch.optim import Optimizer
@@ -26,6 +28,9 @@ _DECAYING = ("polynomial", "warmup_stable_decay")
 
 class SpecTrainer(Trainer):
     """Comes before a TRL trainer among a trainer's bases."""
+
+    beat: Callable[[], None] = staticmethod(lambda: None)
+    """Called now and then by what takes long within a step, to show that something is being done."""
 
     def __init__(self, *args: Any, training: Training, lora_b_ratio: float = 1.0, **kwargs: Any) -> None:
         """Make a trainer.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
+from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.rewards.base import Content, RewardFunction, Scores
 from tunesmith_trainer.rewards.builtin import (
     answer_reward,
@@ -15,6 +18,7 @@ from tunesmith_trainer.rewards.builtin import (
     repetition_reward,
 )
 from tunesmith_trainer.rewards.functions import function_reward
+from tunesmith_trainer.rewards.tokenizers import foreign_warning, is_foreign
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.data.sources import Mounts
     from tunesmith_trainer.rewards.base import Scorer
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Rewards:
     def report(self) -> dict[str, Any]:
         """What the run record tells of the rewards; the counts of failures in it go on growing."""
         return {
-            function.__name__: {"weight": weight, "failures": function.failures.counts}
+            function.__name__: {"weight": weight, **function.facts}
             for function, weight in zip(self.functions, self.weights, strict=True)
         }
 
@@ -87,27 +93,56 @@ def weighted_sum(figures: Sequence[float | None], weights: Sequence[float]) -> f
 
 
 def build_rewards(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Rewards:
-    """Return the rewards that a run's spec lists, ready to score.
+    """Return the rewards that a run's spec lists, ready to score; every process calls this at the same time.
 
     Args:
         context: The run.
         tokenizer: That of the model that writes the completions.
 
     Raises:
-        InvalidSpec: A pattern, a schema or a function's code is wrong.
+        InvalidSpec: A pattern, a schema or a function's code is wrong, or a model is no classifier with one score.
+        DataError: A ConfigMap lacks a function's key.
+        ModelNotFound: A model is missing or not whole.
     """
-    del tokenizer
-    wanted = context.run.spec.rewards or ()
+    wanted = rewards_of(context)
     return Rewards(
-        [RewardFunction(reward.name, _scorer(reward, context)) for reward in wanted],
-        [reward.weight for reward in wanted],
+        [_function(context, reward, field, tokenizer) for field, reward in wanted.items()],
+        [reward.weight for reward in wanted.values()],
     )
 
 
-def _scorer(reward: Reward, mounts: Mounts) -> Scorer:
-    PLACE
-    if reward.function is not None:
-        return function_reward(reward.function, f"{field}.function", mounts)
+def rewards_of(context: RunContext) -> dict[str, Reward]:
+    """Return the rewards of a run's spec by their field; none of a method that has no use for them."""
+    spec = context.run.spec
+    rewards = (isinstance(spec, AlignmentJobSpec) and spec.rewards) or ()
+    return {f"spec.rewards[{index}]": reward for index, reward in enumerate(rewards)}
+
+
+def _function(context: RunContext, reward: Reward, field: str, writer: PreTrainedTokenizerBase) -> RewardFunction:
+    if reward.model is None:
+        return RewardFunction(reward.name, plain_scorer(reward, field, context))
+    # Models cost the import of torch.
+    from tunesmith_trainer.rewards.models import model_reward
+
+    scorer = model_reward(context, reward.name, f"{field}.model")
+    foreign = is_foreign(scorer.tokenizer, writer)
+    if foreign:
+        _log.warning("%s", foreign_warning(f"{field}.model"))
+    return RewardFunction(reward.name, scorer, {"foreignTokenizer": foreign})
+
+
+def plain_scorer(reward: Reward, field: str, mounts: Mounts) -> Scorer:
+    """Return what scores for a reward that is no model.
+
+    Args:
+        reward: The spec's words.
+        field: Their path in the spec, for messages.
+        mounts: Where ConfigMaps are.
+
+    Raises:
+        InvalidSpec: A pattern, a schema or a function's code is wrong.
+        DataError: The ConfigMap lacks the function's key.
+    """
     if reward.regex is not None:
         return regex_reward(reward.regex, f"{field}.regex")
     if reward.answer is not None:
@@ -118,4 +153,6 @@ def _scorer(reward: Reward, mounts: Mounts) -> Scorer:
         return repetition_reward(reward.repetition)
     if reward.json_schema is not None:
         return json_schema_reward(reward.json_schema, f"{field}.jsonSchema")
-    raise ValueError(f"{field} has no source")
+    if reward.function is not None:
+        return function_reward(reward.function, f"{field}.function", mounts)
+    raise InvalidSpec(f"{field}: set exactly one of model, regex, answer, length, repetition, jsonSchema, function")

@@ -51,8 +51,6 @@ class MethodBlock(ApiModel):
     """Formats of the rows that the method trains on."""
     rows: ClassVar[str]
     """These rows in words, for messages."""
-    templates: ClassVar[bool] = False
-    """Whether rows may be built by templates or functions."""
     learning_rates: ClassVar[LearningRates]
     ignored: ClassVar[Mapping[str, str]] = {}
     """Fields of `spec.training` that would change nothing, each with the reason and what to do instead."""
@@ -66,6 +64,8 @@ class MethodBlock(ApiModel):
     """What the trained model is made for."""
     has_reference: ClassVar[bool] = False
     """Whether the model is compared with itself as it was: the base model, with the adapter switched off."""
+    metric: ClassVar[str] = "loss"
+    """Evaluated figure that tells which model is best, unless the spec names another."""
     splits: ClassVar[bool] = False
     """Whether smaller micro-batches of the same global batch make the same steps."""
     takes_reference_model: ClassVar[bool] = False

@@ -15,7 +15,6 @@ class Sft(MethodBlock):
 
     formats = ("text", "messages", "prompt-completion", "instruction")
     rows = "text, messages, prompt-completion or instruction rows"
-    templates = True
     learning_rates = LearningRates(full=2e-5, lora=2e-4, ia3=3e-3, prompt_tuning=3e-2)
     splits = True
 

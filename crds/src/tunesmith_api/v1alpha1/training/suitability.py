@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from tunesmith_api.v1alpha1.methods.base import MethodBlock
     from tunesmith_api.v1alpha1.training.block import Training
 
-_PROCESSES = "((has(self.numNodes) ? self.numNodes : 1) * (has(self.numProcPerNode) ? self.numProcPerNode : 1))"
+PROCESSES = "((has(self.numNodes) ? self.numNodes : 1) * (has(self.numProcPerNode) ? self.numProcPerNode : 1))"
+"""The CEL expression of how many processes a spec trains in."""
 _BETWEEN_PROCESSES = (
     "averageTokensAcrossDevices",
     "ddpBucketCapMb",
@@ -34,7 +35,7 @@ def _is_not(field: str, value: str) -> str:
 PROCESS_RULES = (
     *(
         Rule(
-            f"{_absent(field)} || {_PROCESSES} > 1",
+            f"{_absent(field)} || {PROCESSES} > 1",
             f"{field} is about what processes exchange: remove it, or train in several (numNodes, numProcPerNode)",
             f".training.{field}",
         )
@@ -50,7 +51,7 @@ PROCESS_RULES = (
 
 FITTING_RULES = (
     Rule(
-        f"{_absent('autoFindBatchSize')} || !self.training.autoFindBatchSize || {_PROCESSES} == 1",
+        f"{_absent('autoFindBatchSize')} || !self.training.autoFindBatchSize || {PROCESSES} == 1",
         "autoFindBatchSize looks at one device's memory: remove it, or train in one process",
         ".training.autoFindBatchSize",
     ),

@@ -52,14 +52,18 @@ def _train_in_float32(model: PeftModel) -> None:
 def _restore_dropout(model: PeftModel, probability: float) -> None:
     """Turn the dropout of the trained adapter on again, which TRL's DPO sets to zero in all of the model.
 
-    The frozen copy that serves as the reference stays without: its log-probabilities must not be drawn.
+    The frozen copy that serves as the reference stays without, or is freed of it, which TRL's online trainers leave
+    to it: its log-probabilities must not be drawn.
     """
     from peft.tuners.lora import LoraLayer
     from torch import nn
 
     for module in model.modules():
-        if isinstance(module, LoraLayer) and isinstance(module.lora_dropout[ADAPTER], nn.Dropout):
-            module.lora_dropout[ADAPTER].p = probability
+        if not isinstance(module, LoraLayer):
+            continue
+        for name, dropout in module.lora_dropout.items():
+            if isinstance(dropout, nn.Dropout):
+                dropout.p = probability if name == ADAPTER else 0.0
 
 
 def _complete_reference(model: PeftModel) -> None:

@@ -1,0 +1,167 @@
+"""What `grpo` and `rloo` share: prompts are answered several times each, and what rewards say of that is learnt."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from tunesmith_api.v1alpha1.methods.online import Online, Vllm
+from tunesmith_trainer.data.encode import Encoder
+from tunesmith_trainer.data.prompts import by_name, open_prompts, prompt_feed
+from tunesmith_trainer.errors import DataError, InvalidSpec
+from tunesmith_trainer.methods.arguments import config_arguments, method_block
+from tunesmith_trainer.methods.plan import TrainingPlan
+from tunesmith_trainer.models.adapters.lora import lora_b_ratio
+from tunesmith_trainer.models.adapters.settling import require_unchanged_base, settle_adapter
+from tunesmith_trainer.models.head import use_plain_head
+from tunesmith_trainer.models.prepare import plan_model
+from tunesmith_trainer.models.reference import reference_model
+from tunesmith_trainer.models.tokenizers import ensure_chat_template
+from tunesmith_trainer.rewards import build_rewards
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+    from trl import GRPOConfig, RLOOConfig
+
+    from tunesmith_trainer.context import RunContext
+    from tunesmith_trainer.data.feed import Feed
+    from tunesmith_trainer.methods.online_trainer import OnlineTrainer
+    from tunesmith_trainer.rewards.base import RewardFunction, Scores
+
+open_rows = open_prompts
+
+# What must not be set beside the spec: columns are for rewards, whose weights the spec has; the table of completions is
+# ours; and so is the reference, which TRL would look for in vain to let it follow.
+_OURS = {"remove_unused_columns": False, "reward_weights": None, "log_completions": False, "sync_ref_model": False}
+
+
+def online_plan(
+    context: RunContext, arguments: GRPOConfig | RLOOConfig, trainer_class: type[OnlineTrainer]
+) -> TrainingPlan:
+    """Return a trainer that is ready to train; see `methods.Method`.
+
+    Args:
+        context: The run.
+        arguments: The trainer's arguments.
+        trainer_class: The trainer of the method.
+    """
+    corpora = open_rows(context)
+    source = plan_model(context, arguments)
+    tokenizer = source.tokenizer((), arguments)
+    given_template = corpora.chat and ensure_chat_template(tokenizer)
+    feed = make_feed(context, tokenizer)
+    rows, told = feed.table(corpora.train, "train on")
+    _require_groups(rows, arguments)
+    held_out, held_out_told = feed.table(corpora.evaluation, "evaluate on") if corpora.evaluation else (None, None)
+    prepared = source.load(tokenizer)
+    rewards = build_rewards(context, tokenizer)
+    arguments.reward_weights = rewards.weights
+    reference = None
+    if arguments.beta:
+        reference = reference_model(context, prepared, tokenizer)
+        if reference is None and prepared.adapter_config is not None:
+            require_unchanged_base(prepared.adapter_config)
+    trainer = trainer_class(
+        training=context.run.spec.training,
+        lora_b_ratio=lora_b_ratio(context.run.spec.peft),
+        reference=reference,
+        model=prepared.model,
+        reward_funcs=[_as_trl_calls(reward) for reward in rewards.functions],
+        args=arguments,
+        train_dataset=rows,
+        eval_dataset=held_out,
+        processing_class=tokenizer,
+        peft_config=prepared.adapter,
+    )
+    settle_adapter(trainer.model)
+    use_plain_head(trainer)
+    return TrainingPlan(
+        trainer=trainer,
+        output=prepared.output,
+        evaluates=held_out is not None,
+        data_digest=corpora.digest,
+        data_report=corpora.report
+        | {
+            "train": told,
+            "evaluation": held_out_told,
+            "chatTemplateGiven": given_template,
+            "rewards": rewards.report,
+        },
+    )
+
+
+def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:
+    """Return how rows become prompts that leave room for a completion."""
+    encoder = Encoder(tokenizer, context.run.spec.training.max_length)
+    return prompt_feed(encoder, method_block(context, Online).max_completion_length)
+
+
+def online_arguments(context: RunContext, config: type) -> dict[str, Any]:
+    """Return the arguments of TRL's config of the method; see `methods.Method`.
+
+    Raises:
+        InvalidSpec: The image lacks vLLM, and the spec asks for it.
+    """
+    block, training = method_block(context, Online), context.run.spec.training
+    arguments = config_arguments(
+        context,
+        config,
+        # The block's fields have TRL's names.
+        **block.model_dump(exclude={"vllm"}),
+        **_vllm(block.vllm, training.max_length),
+        shuffle_dataset=training.train_sampling_strategy != "sequential",
+        **_OURS,
+    )
+    # A prompt that leaves a completion no room is left out before; TRL cuts nothing.
+    del arguments["max_length"]
+    return arguments
+
+
+def _vllm(vllm: Vllm | None, max_length: int) -> dict[str, Any]:
+    if vllm is None:
+        return {"use_vllm": False}
+    if importlib.util.find_spec("vllm") is None:
+        raise InvalidSpec(
+            "spec: the method's block asks for vllm, which this trainer image lacks; remove it, or name an accelerator"
+            " profile whose image brings vLLM"
+        )
+    arguments = {f"vllm_{name}": value for name, value in vllm.model_dump(exclude_none=True).items()}
+    return {"use_vllm": True, **arguments} | ({"vllm_max_model_length": max_length} if vllm.mode == "colocate" else {})
+
+
+def _require_groups(rows: Dataset, arguments: GRPOConfig | RLOOConfig) -> None:
+    """Refuse fewer prompts than one generation batch takes: TRL would train on none, without a word."""
+    needed = arguments.generation_batch_size // arguments.num_generations
+    if len(rows) < needed:
+        raise DataError(
+            f"a generation batch of {arguments.generation_batch_size} completions takes {needed} prompts of"
+            f" {arguments.num_generations} completions each, and there are {len(rows)} prompts: add some, or make the"
+            " batch smaller (perDeviceTrainBatchSize, gradientAccumulationSteps, generationBatchSize)"
+        )
+
+
+def _as_trl_calls(reward: RewardFunction) -> Callable[..., Scores]:
+    """Return a reward as TRL calls it, with the columns of the rows as the table has them."""
+
+    def scored(
+        *,
+        prompts: list[Any],
+        completions: list[Any],
+        completion_ids: list[list[int]],
+        columns: list[str],
+        log_metric: Callable[[str, float], None],
+        **_: Any,
+    ) -> Scores:
+        return reward(
+            prompts=prompts,
+            completions=completions,
+            completion_ids=completion_ids,
+            log_metric=log_metric,
+            **by_name(columns),
+        )
+
+    scored.__name__ = reward.__name__
+    return scored

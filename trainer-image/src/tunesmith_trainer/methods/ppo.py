@@ -1,0 +1,100 @@
+"""Proximal policy optimisation; TRL has no trainer for it any more, so `ppo_trainer` has one on its parts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tunesmith_api.v1alpha1.methods.ppo import Ppo
+from tunesmith_trainer.data.corpus import open_corpora
+from tunesmith_trainer.data.encode import Encoder
+from tunesmith_trainer.data.prompts import prompt_feed
+from tunesmith_trainer.methods.arguments import config_arguments, method_block
+from tunesmith_trainer.methods.plan import TrainingPlan
+from tunesmith_trainer.models.adapters.lora import lora_b_ratio
+from tunesmith_trainer.models.adapters.settling import settle_adapter
+from tunesmith_trainer.models.prepare import plan_model
+from tunesmith_trainer.models.reference import reference_model
+from tunesmith_trainer.models.tokenizers import ensure_chat_template
+from tunesmith_trainer.rewards import build_rewards
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+
+    from tunesmith_trainer.context import RunContext
+    from tunesmith_trainer.data.corpus import Corpora
+    from tunesmith_trainer.data.feed import Feed
+    from tunesmith_trainer.models.prepare import PreparedModel
+
+
+def build(context: RunContext) -> TrainingPlan:
+    """Return a trainer that is ready to train; see `methods.Method`."""
+    from tunesmith_trainer.methods.ppo_trainer import PPOConfig, PPOTrainer
+    from tunesmith_trainer.models.twin import frozen_twin
+    from tunesmith_trainer.reinforcement.critic import Critic
+
+    # Makes the processes know each other, which then fetch rows once for all.
+    arguments = PPOConfig(**trl_arguments(context))
+    corpora = open_rows(context)
+    source = plan_model(context, arguments)
+    tokenizer = source.tokenizer((), arguments)
+    given_template = corpora.chat and ensure_chat_template(tokenizer)
+    rows, report = make_feed(context, tokenizer).table(corpora.train, "train on")
+    rewards = build_rewards(context, tokenizer)
+    prepared = source.load(tokenizer)
+    policy = _policy(prepared, arguments)
+    trainer = PPOTrainer(
+        training=context.run.spec.training,
+        lora_b_ratio=lora_b_ratio(context.run.spec.peft),
+        model=policy,
+        args=arguments,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        ppo=method_block(context, Ppo),
+        critic=Critic.of(policy),
+        reference=reference_model(context, prepared, tokenizer) or frozen_twin(policy),
+        rewards=rewards,
+    )
+    return TrainingPlan(
+        trainer=trainer,
+        output=prepared.output,
+        evaluates=False,
+        data_digest=corpora.digest,
+        data_report=corpora.report
+        | {"train": report, "evaluation": None, "chatTemplateGiven": given_template, "rewards": rewards.report},
+    )
+
+
+def trl_arguments(context: RunContext) -> dict[str, Any]:
+    """Return the arguments of the trainer's config, most of which are transformers'; see `methods.Method`."""
+    from tunesmith_trainer.methods.ppo_trainer import PPOConfig
+
+    # Rows are taken as they are, and none of their columns are labels.
+    return config_arguments(context, PPOConfig, remove_unused_columns=False, label_names=[])
+
+
+def open_rows(context: RunContext) -> Corpora:
+    """Return the rows to train on."""
+    return open_corpora(context.run.spec, context, ("prompt",))
+
+
+def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:
+    """Return how rows become token ids of prompts."""
+    encoder = Encoder(tokenizer, context.run.spec.training.max_length)
+    return prompt_feed(encoder, method_block(context, Ppo).max_completion_length)
+
+
+def _policy(prepared: PreparedModel, arguments: TrainingArguments) -> PreTrainedModel | PeftModel:
+    """Return the model with its adapter and without dropout; what is copied of it saves memory in the same way."""
+    from peft import get_peft_model
+
+    from tunesmith_trainer.reinforcement.critic import without_dropout
+
+    model = prepared.model
+    if arguments.activation_checkpointing:
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=arguments.activation_checkpointing_kwargs)
+        model.enable_input_require_grads()
+    policy = model if prepared.adapter is None else get_peft_model(model, prepared.adapter)
+    settle_adapter(policy)
+    without_dropout(policy)
+    return policy
