@@ -10,7 +10,7 @@ import pytest
 from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
 from tunesmith_api.v1alpha1.training import Training
 
-METHODS = ("sft", "pretrain", "dpo", "orpo", "simpo")
+METHODS = ("sft", "pretrain", "dpo", "kto", "reward", "orpo", "simpo")
 EVALUATED = {"evalStrategy": "steps", "evalSteps": 1}
 COMPILED = {"torchCompile": True, "torchCompileBackend": "inductor"}
 LOADING = {"dataloaderNumWorkers": 1}
@@ -66,7 +66,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "extraArguments": (EVALUATED, {"eval_delay": "2"}),
 }
 # What only some methods measure.
-METRICS = {"orpo": "rewards/margins", "simpo": "rewards/margins"}
+METRICS = {"kto": "kl", "reward": "accuracy", "orpo": "rewards/margins", "simpo": "rewards/margins"}
 # The API refuses them there: see tests/contract/bad.
 REFUSED = {
     method: {*METHOD_BLOCKS[method].ignored, *(() if METHOD_BLOCKS[method].splits else ("autoFindBatchSize",))}
@@ -78,9 +78,13 @@ OURS = {"optim", "optimArgs", "loadBestModelAtEnd", "autoFindBatchSize"}
 UNSEEN = {"averageTokensAcrossDevices", "logOnEachNode", "dataloaderPinMemory", "tf32", "ddpTimeout"}
 ELSEWHERE = {"loadBestModelAtEnd", "autoFindBatchSize"}  # lifecycle/test_best, test_batch_size
 PAIRED = [{"prompt": f"{a} and {a}=", "chosen": " one two" * (1 + a % 3), "rejected": " four"} for a in range(8)]
-ROWS: dict[str, list[dict[str, str]]] = {
+ROWS: dict[str, list[dict[str, Any]]] = {
     "sft": [{"prompt": f"{a} and {a}=", "completion": " one two three" * (1 + a % 3)} for a in range(8)],
     "dpo": PAIRED,
+    "kto": [
+        {"prompt": f"{a} and {a}=", "completion": " one two three" * (1 + a % 3), "label": a % 3 > 0} for a in range(8)
+    ],
+    "reward": PAIRED,
     "orpo": PAIRED,
     "simpo": PAIRED,
     "pretrain": [{"text": f"Row {a} of the text" + " goes on" * (a % 3)} for a in range(8)],
@@ -128,7 +132,13 @@ def test_it_is_an_argument_of_trl(lab: Any, base: Any, method: str, field: str) 
     from tunesmith_trainer.methods import METHODS
     from tunesmith_trainer.methods.pair_trainers import CPOConfig, ORPOConfig
 
-    config = {"dpo": trl.DPOConfig, "orpo": ORPOConfig, "simpo": CPOConfig}.get(method, trl.SFTConfig)
+    config = {
+        "dpo": trl.DPOConfig,
+        "kto": trl.KTOConfig,
+        "reward": trl.RewardConfig,
+        "orpo": ORPOConfig,
+        "simpo": CPOConfig,
+    }.get(method, trl.SFTConfig)
     beside, value = changed(method, field)
     before, after = (
         METHODS[method].trl_arguments(context(lab, base, method, training))
