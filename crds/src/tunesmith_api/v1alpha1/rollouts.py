@@ -17,6 +17,12 @@ ROLLOUT_RULES = (
         ".ppo.maxCompletionLength",
     ),
     Rule(
+        "!has(self.ppo) || !has(self.ppo.valueModel) || !has(self.rewards)"
+        " || self.rewards.exists(r, r.name == self.ppo.valueModel && has(r.model))",
+        "valueModel names a reward of spec.rewards that is a model: correct the name, or remove valueModel",
+        ".ppo.valueModel",
+    ),
+    Rule(
         f"{_OTHER} || !has(self.evaluation)",
         "ppo measures what it samples while it trains (objective/scores), and evaluates nothing: remove evaluation",
         ".evaluation",

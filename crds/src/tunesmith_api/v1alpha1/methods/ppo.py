@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tunesmith_api.base import remedy
 from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock
+from tunesmith_api.v1alpha1.rewards import RewardName
 
 KlEstimator = Literal["k1", "k3"]
 
@@ -75,6 +76,13 @@ class Ppo(MethodBlock):
             " the policy keeps trying other tokens.",
         ),
     ] = 0.0
+    value_model: Annotated[
+        RewardName | None,
+        Field(
+            description="What the value model begins as: the model of this reward of spec.rewards, times its weight; it"
+            " must have the tokenizer of `spec.model`. Absent: as the model to train, with a head of zeros."
+        ),
+    ] = None
     gamma: Annotated[float, Field(ge=0, le=1, description="Discount of a reward that comes one token later.")] = 1.0
     lam: Annotated[
         float,
