@@ -75,7 +75,6 @@ class Reason(Word):
     SUCCEEDED = "Succeeded", "The output is on the claim, verified."
     # It waits for something outside itself; `Ready` is Unknown.
     WAITING_FOR_JOB = "WaitingForJob", "A job that this one depends on is missing or not over yet."
-    DEPENDENCY_FAILED = "DependencyFailed", "A job that `fromJob` names failed; run it again under a new runId."
     WAITING_FOR_REMOVAL = "WaitingForRemoval", "What an earlier job of this name left is still being removed."
     WAITING_FOR_CLAIM = "WaitingForClaim", "A PersistentVolumeClaim is not bound yet."
     MISSING_CLAIM = "MissingClaim", "A PersistentVolumeClaim that the spec names does not exist."
@@ -94,6 +93,8 @@ class Reason(Word):
     REMOTE_CODE_REFUSED = "RemoteCodeRefused", "The installation's policy does not let models bring code along."
     UNSUPPORTED_DTYPE = "UnsupportedDtype", "The accelerator profile does not allow `model.dtype`."
     USER_CODE_REFUSED = "UserCodeRefused", "The installation does not let a job bring code along."
+    DEPENDENCY_FAILED = "DependencyFailed", "A job that `fromJob` names failed; once it is Complete this one starts."
+    GATE_NOT_MET = "GateNotMet", "A job that `fromJob` names is Complete, but not as good as its `gate` asks."
     DEPENDENCY_CYCLE = "DependencyCycle", "A `fromJob` or `resumeFrom` leads back to the job itself."
     RUN_CONFIG_LOST = "RunConfigLost", "The run's ConfigMap was deleted and can not be made again as it was."
     NAME_CONFLICT = "NameConflict", "An object of a name the job needs exists and belongs to somebody else."

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tunesmith_api.base import ApiModel
     from tunesmith_api.profile import AcceleratorProfile
     from tunesmith_api.v1alpha1.architecture import Architecture
+    from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel
     from tunesmith_api.v1alpha1.compute import ClaimTemplate
     from tunesmith_api.v1alpha1.methods.base import MethodBlock
     from tunesmith_api.v1alpha1.spec import JobSpec
@@ -150,12 +151,18 @@ def _model(spec: JobSpec, profile: AcceleratorProfile) -> object:
 
 
 def _auxiliary(spec: JobSpec) -> dict[str, object]:
-    if not isinstance(spec, AlignmentJobSpec) or spec.reference_model is None:
+    if not isinstance(spec, AlignmentJobSpec):
         return {}
-    model = spec.reference_model
-    if model.name is None or model.revision is not None:
-        return {}
-    return {"reference_model": model.model_copy(update={"revision": DEFAULT_REVISION})}
+    rewards = spec.rewards and tuple(
+        reward.model_copy(update={"model": _with_revision(reward.model)}) for reward in spec.rewards
+    )
+    return {"reference_model": _with_revision(spec.reference_model), "rewards": rewards}
+
+
+def _with_revision(model: AuxiliaryModel | None) -> AuxiliaryModel | None:
+    if model is None or model.name is None or model.revision is not None:
+        return model
+    return model.model_copy(update={"revision": DEFAULT_REVISION})
 
 
 def _architecture(architecture: Architecture) -> Architecture:

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from tunesmith_api.meta import Reason
 from tunesmith_api.naming import job_class
+from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
 from tunesmith_api.v1alpha1.training.suitability import cuda_only
-from tunesmith_operator.desired import dependencies, references
+from tunesmith_operator.desired import cycles, dependencies, references
 
 if TYPE_CHECKING:
     from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
@@ -190,7 +191,7 @@ def attention_is_available(candidate: Candidate) -> Finding | None:
 
 def no_cycle(candidate: Candidate) -> Finding | None:
     """Find a chain of jobs to start from that leads back to the job: it would wait for itself for ever."""
-    way = dependencies.cycle(candidate.inputs)
+    way = cycles.find(candidate.inputs)
     if way is None:
         return None
     if len(way.path) == 2:  # noqa: PLR2004 - the job, and itself again
@@ -199,6 +200,26 @@ def no_cycle(candidate: Candidate) -> Finding | None:
         chain = " → ".join(f"{key.kind} {key.name}" for key in way.path)
         message = f"spec.{way.field} leads back to the job itself: {chain}. Let one of them start from something else."
     return Finding(Reason.DEPENDENCY_CYCLE, message, permanent=True)
+
+
+def models_are_of_their_use(candidate: Candidate) -> Finding | None:
+    """Find another job whose model scores texts where one is wanted that writes them, or the other way round.
+
+    A classifier may be trained further as one, and one can be made of a model that writes.
+    """
+    inputs, spec = candidate.inputs, candidate.spec
+    for field, key in references.dependencies(inputs.key, inputs.job).items():
+        block = METHOD_BLOCKS.get(str((inputs.jobs.get(key, {}).get("spec") or {}).get("method")))
+        if block is None:
+            continue
+        scores, other = block.task == "SEQ_CLS", f"spec.{field}: {key.kind} {key.name}"
+        if field.startswith("rewards") and not scores:
+            return _invalid(
+                f"{other} makes a model that writes texts. Name a job that makes one to score them: method reward."
+            )
+        if scores and not field.startswith("rewards") and METHOD_BLOCKS[spec.method].task != "SEQ_CLS":
+            return _invalid(f"{other} makes a model that scores texts. Name a job that makes one to write them.")
+    return None
 
 
 def dependencies_are_complete(candidate: Candidate) -> Finding | None:
@@ -296,6 +317,7 @@ POLICIES: tuple[Policy, ...] = (
     vllm_is_possible,
     attention_is_available,
     no_cycle,
+    models_are_of_their_use,
     dependencies_are_complete,
     adapter_is_used_one_way,
     an_adapter_is_trained,

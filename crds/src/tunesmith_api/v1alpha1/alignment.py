@@ -11,10 +11,15 @@ from tunesmith_api.base import Rule
 from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
 from tunesmith_api.v1alpha1.groups import group_rules
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
-from tunesmith_api.v1alpha1.methods.dpo import Dpo
+from tunesmith_api.v1alpha1.methods.cpo import Cpo
+from tunesmith_api.v1alpha1.methods.dpo import DPO_RULES, Dpo
 from tunesmith_api.v1alpha1.methods.grpo import Grpo
+from tunesmith_api.v1alpha1.methods.kto import Kto
+from tunesmith_api.v1alpha1.methods.orpo import Orpo
 from tunesmith_api.v1alpha1.methods.ppo import Ppo
+from tunesmith_api.v1alpha1.methods.reward import RewardModelling
 from tunesmith_api.v1alpha1.methods.rloo import Rloo
+from tunesmith_api.v1alpha1.methods.simpo import Simpo
 from tunesmith_api.v1alpha1.peft import reference_stays
 from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, REWARDS_FROM_THE_HUB, Reward, keyed_by_name, rewards_rules
 from tunesmith_api.v1alpha1.rollouts import ROLLOUT_RULES
@@ -60,17 +65,27 @@ class AlignmentJobSpec(JobSpec):
             " remove referenceModel",
             ".referenceModel",
         ),
+        *DPO_RULES,
         reference_stays(tuple(method for method, block in ALIGNMENT.items() if block.has_reference)),
     )
 
     method: Annotated[
-        Literal["dpo", "grpo", "rloo", "ppo"],
+        Literal["dpo", "kto", "reward", "orpo", "cpo", "simpo", "grpo", "rloo", "ppo"],
         Field(
-            description="`dpo`: direct preference optimisation; `grpo`: group relative policy optimisation; `rloo`:"
-            " REINFORCE leave-one-out; `ppo`: proximal policy optimisation."
+            description="On preferences: `dpo`, direct preference optimisation; `kto`, Kahneman-Tversky optimisation,"
+            " on answers that are labelled good or bad; `reward`, a reward model, which scores texts. On preferences"
+            " without a reference model, experimental as TRL's experimental tree has them: `orpo`, odds ratio"
+            " preference optimisation; `cpo`, contrastive preference optimisation; `simpo`, simple preference"
+            " optimisation. On what `rewards` say of sampled completions: `grpo`, group relative policy optimisation;"
+            " `rloo`, REINFORCE leave-one-out; `ppo`, proximal policy optimisation."
         ),
     ]
     dpo: Annotated[Dpo | None, Field(description="Parameters of method `dpo`.")] = None
+    kto: Annotated[Kto | None, Field(description="Parameters of method `kto`.")] = None
+    reward: Annotated[RewardModelling | None, Field(description="Parameters of method `reward`.")] = None
+    orpo: Annotated[Orpo | None, Field(description="Parameters of method `orpo`, which is experimental.")] = None
+    cpo: Annotated[Cpo | None, Field(description="Parameters of method `cpo`, which is experimental.")] = None
+    simpo: Annotated[Simpo | None, Field(description="Parameters of method `simpo`, which is experimental.")] = None
     grpo: Annotated[Grpo | None, Field(description="Parameters of method `grpo`.")] = None
     rloo: Annotated[Rloo | None, Field(description="Parameters of method `rloo`.")] = None
     ppo: Annotated[Ppo | None, Field(description="Parameters of method `ppo`.")] = None
@@ -97,3 +112,10 @@ class AlignmentJobSpec(JobSpec):
     def functions(self) -> dict[str, Function]:
         found = {f"rewards[{index}].function": reward.function for index, reward in enumerate(self.rewards or ())}
         return super().functions | {field: function for field, function in found.items() if function is not None}
+
+    @property
+    @override
+    def auxiliary_models(self) -> dict[str, AuxiliaryModel]:
+        models = {"referenceModel": self.reference_model}
+        models |= {f"rewards[{index}].model": reward.model for index, reward in enumerate(self.rewards or ())}
+        return {path: model for path, model in models.items() if model is not None}

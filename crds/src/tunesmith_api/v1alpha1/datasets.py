@@ -9,7 +9,9 @@ from pydantic import Field
 from tunesmith_api.base import ApiModel, Rule, cel, exactly_one_of, remedy
 from tunesmith_api.v1alpha1.data_sources import ClaimSource, ConfigMapSource, HubSource, UriSource, UserFunction
 
-DataFormat = Literal["auto", "text", "messages", "prompt-completion", "instruction", "preference", "prompt"]
+DataFormat = Literal[
+    "auto", "text", "messages", "prompt-completion", "instruction", "preference", "unpaired-preference", "prompt"
+]
 ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
 Template = Annotated[str, Field(min_length=1, max_length=8192)]
 StoppingStrategy = Literal["first_exhausted", "all_exhausted"]
@@ -46,6 +48,17 @@ class Columns(ApiModel):
     ] = None
     chosen: Annotated[ColumnName | None, Field(description="Column of the preferred answer. Default: `chosen`.")] = None
     rejected: Annotated[ColumnName | None, Field(description="Column of the other answer. Default: `rejected`.")] = None
+    margin: Annotated[
+        ColumnName | None,
+        Field(
+            description="Column of the number by which the preferred answer's reward is to be above the other's at"
+            " least, for method `reward`. Absent: none is read."
+        ),
+    ] = None
+    label: Annotated[
+        ColumnName | None,
+        Field(description="Column that tells good answers (true or 1) from bad ones (false or 0). Default: `label`."),
+    ] = None
 
 
 class Dataset(ApiModel):
@@ -116,6 +129,7 @@ class Dataset(ApiModel):
             description="Shape of a row. `auto` detects it from the columns and reports what it found;"
             " `text`: one text; `messages`: a chat (OpenAI or ShareGPT); `prompt-completion`;"
             " `instruction`: Alpaca's instruction, input, output; `preference`: prompt, chosen, rejected;"
+            " `unpaired-preference`: prompt, completion, label, or a chat that ends with the answer, and label;"
             " `prompt`: a prompt alone, text or chat, whose other columns are handed to rewards under their names (but"
             " `prompts`, `completions` and `completion_ids`, which are the rewards' own)."
         ),

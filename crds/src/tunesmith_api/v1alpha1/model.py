@@ -10,6 +10,7 @@ from tunesmith_api.base import ApiModel, Rule, cel, exactly_one_of
 from tunesmith_api.v1alpha1.architecture import Architecture, TrainedTokenizer
 from tunesmith_api.v1alpha1.chat_template import ChatTemplate
 from tunesmith_api.v1alpha1.compute import ClaimTemplate
+from tunesmith_api.v1alpha1.gate import Gate
 from tunesmith_api.v1alpha1.quantization import Quantization
 from tunesmith_api.v1alpha1.types import HubName, ObjectName, RelativePath, Revision
 
@@ -78,6 +79,9 @@ class JobOutput(ApiModel):
 
     kind: Annotated[JobKind, Field(description="Kind of the other job.")] = "FineTuneJob"
     name: Annotated[ObjectName, Field(description="Name of the other job.")]
+    gate: Annotated[
+        Gate | None, Field(description="How good the other job's result must be. Absent means that any will do.")
+    ] = None
 
 
 class FromJob(JobOutput):

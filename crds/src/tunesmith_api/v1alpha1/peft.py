@@ -347,8 +347,8 @@ def reference_stays(methods: tuple[str, ...]) -> Rule:
     """Return the rule of methods whose reference is the base model with the adapter switched off."""
     return Rule(
         f"!(self.method in {list(methods)}) || !has(self.peft) || !has(self.peft.lora) || !has(self.peft.lora.bias)"
-        " || self.peft.lora.bias == 'none'",
-        "bias trains weights of the base model, which this method compares with as they were: remove bias, or use"
-        " method: sft",
+        " || self.peft.lora.bias == 'none' || has(self.referenceModel)",
+        "bias trains weights of the base model, which this method compares with as they were: remove bias, set"
+        " referenceModel, or use method: sft",
         ".peft.lora.bias",
     )

@@ -90,6 +90,14 @@ class TokenLengths(Finding):
     max: Annotated[Count, Field(description="The longest row.")]
 
 
+class AnswerFinding(Finding):
+    """Answers of one kind: those that were chosen or rejected, or those with the one or the other label."""
+
+    kind: Annotated[str, Field(max_length=63, description="What they are, such as chosen.")]
+    count: Annotated[Count, Field(description="How many there are.")]
+    token_lengths: Annotated[TokenLengths, Field(description="How long they are, before anything is cut off.")]
+
+
 class MemoryEstimate(Finding):
     """What training needs of one device, estimated from the model, the sequence length and the batch."""
 
@@ -120,6 +128,17 @@ class PreparationReport(Finding):
     ]
     loss_share: Annotated[Share, Field(description="Share of the tokens that carry loss, between 0 and 1.")]
     duplicate_rows: Annotated[Count, Field(description="Rows to train on that repeat an earlier one.")]
+    alike_pairs: Annotated[
+        Count | None,
+        Field(
+            description="Pairs to train on whose answers are the same within training.maxLength. Absent where rows are"
+            " not compared."
+        ),
+    ] = None
+    answers: Annotated[
+        tuple[AnswerFinding, ...],
+        Field(max_length=8, description="The answers to train on, kind by kind. Empty where rows are not compared."),
+    ] = ()
     parameters: Annotated[Count | None, Field(description="Parameters of the model, an adapter's left out.")] = None
     trainable_parameters: Annotated[Count | None, Field(description="Parameters that are trained.")] = None
     memory: Annotated[MemoryEstimate | None, Field(description="Need of one device. Absent: not estimated.")] = None

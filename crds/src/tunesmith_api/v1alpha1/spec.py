@@ -23,8 +23,10 @@ from tunesmith_api.v1alpha1.types import ObjectName, RunId
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel
     from tunesmith_api.v1alpha1.data_sources import Function
     from tunesmith_api.v1alpha1.methods.base import MethodBlock
+    from tunesmith_api.v1alpha1.model import JobOutput
 
 DEFAULT_RUN_ID = "1"
 
@@ -184,12 +186,43 @@ def _of_all_rows(method: str, fits: str, message: str) -> Iterator[Rule]:
     )
 
 
+def _margins_of(method: str) -> Iterator[Rule]:
+    """Yield the rules that no dataset names a column of margins, which the method would not read."""
+    for field in ("datasets", "evaluation.datasets"):
+        parts = field.split(".")
+        absent = " || ".join(f"!has(self.{'.'.join(parts[:depth])})" for depth in range(1, len(parts) + 1))
+        yield Rule(
+            f"self.method != '{method}' || {absent} || self.{field}.all(d, !has(d.columns) || !has(d.columns.margin))",
+            f"method: {method} does not learn by how much an answer is preferred, only reward does: remove"
+            " columns.margin",
+            f".{field}",
+        )
+
+
+def _rows_at_a_time(method: str, fewest: int) -> Iterator[Rule]:
+    """Yield the rules that a micro-batch has the rows that a method compares with each other."""
+    for field in ("perDeviceTrainBatchSize", "perDeviceEvalBatchSize"):
+        yield Rule(
+            f"self.method != '{method}' || !has(self.training) || !has(self.training.{field})"
+            f" || self.training.{field} >= {fewest}",
+            f"method: {method} compares the rows of a micro-batch with each other: set {field} to at least {fewest},"
+            " with fewer gradientAccumulationSteps or a smaller maxLength where memory is short",
+            f".training.{field}",
+        )
+
+
 def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
     """Yield what each method's block says of the rest of the spec."""
     for method, block in methods.items():
         yield _only_with(method)
         yield from _rows_of(method, block)
         yield from ignored_by(method, block)
+        if not block.takes_margins:
+            yield from _margins_of(method)
+        if block.fewest_rows > 1:
+            yield from _rows_at_a_time(method, block.fewest_rows)
+        for rule in block.spec_rules:
+            yield Rule(f"self.method != '{method}' || ({rule.rule})", rule.message, rule.field_path)
         if not block.uses_rewards:
             yield Rule(
                 f"self.method != '{method}' || !has(self.reporting) || !has(self.reporting.completions)",
@@ -257,6 +290,17 @@ class JobSpec(ApiModel):
             " fresh run."
         ),
     ] = DEFAULT_RUN_ID
+
+    @property
+    def auxiliary_models(self) -> dict[str, AuxiliaryModel]:
+        """The models beside the one that is trained, by their path below spec."""
+        return {}
+
+    @property
+    def from_jobs(self) -> dict[str, JobOutput]:
+        """The outputs of other jobs that are taken, by the field below spec."""
+        blocks = {"model": self.model, **self.auxiliary_models}
+        return {f"{path}.fromJob": block.from_job for path, block in blocks.items() if block.from_job is not None}
 
     @property
     def all_datasets(self) -> dict[str, tuple[Dataset, ...]]:

@@ -105,6 +105,19 @@ RunId = Annotated[
 ]
 """What tells one run of a job from the next."""
 
+FigureName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=63,
+        json_schema_extra=_matching(
+            "^[A-Za-z0-9_./-]+$",
+            "must be the name of a figure of the trainer, such as loss: letters, digits, '_', '.', '/' and '-'",
+        ),
+    ),
+]
+"""The name of a figure that a trainer tells, such as `eval_loss`."""
+
 HubName = Annotated[
     str,
     Field(

@@ -1,8 +1,7 @@
-"""The jobs that a job depends on: found, not there yet, or leading back to the job itself."""
+"""What a job takes from other jobs: found, not there yet, or not to be had."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,13 @@ from pydantic import ValidationError
 
 from tunesmith_api.meta import Reason
 from tunesmith_api.v1alpha1.status import OutputRecord, VolumePath
-from tunesmith_operator.desired import references
+from tunesmith_operator.desired import gates, references
 from tunesmith_operator.status import stored
 
 if TYPE_CHECKING:
     from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
     from tunesmith_api.v1alpha1.fine_tuning import FineTuneJobSpec
+    from tunesmith_api.v1alpha1.gate import Gate
     from tunesmith_api.v1alpha1.status import HubModel
     from tunesmith_operator.inputs import Inputs, JobKey, Object
 
@@ -49,53 +49,20 @@ Sources = Mapping[str, OutputRecord | Saved]
 """What other jobs made for a job, by the field below spec that names them, such as `model.fromJob`."""
 
 
-@dataclass(frozen=True)
-class Cycle:
-    """A way on which a job depends on itself.
-
-    Attributes:
-        field: The field below spec that begins it.
-        path: The jobs on it, from the job to itself.
-    """
-
-    field: str
-    path: tuple[JobKey, ...]
-
-
-def cycle(inputs: Inputs) -> Cycle | None:
-    """Return the shortest way on which the job waits for itself; None when there is none.
-
-    One further on is not the job's own: the jobs in it fail, and this one waits for them.
-    """
-    reached: set[JobKey] = set()
-    ways = deque(
-        Cycle(field, (inputs.key, other)) for field, other in references.dependencies(inputs.key, inputs.job).items()
-    )
-    while ways:
-        way = ways.popleft()
-        end = way.path[-1]
-        if end == inputs.key:
-            return way
-        if end in inputs.jobs and end not in reached:
-            reached.add(end)
-            onward = references.open_dependencies(end, inputs.jobs[end])
-            ways.extend(Cycle(way.field, (*way.path, other)) for other in onward)
-    return None
-
-
 def look(inputs: Inputs, spec: FineTuneJobSpec | AlignmentJobSpec) -> Sources | Missing:
     """Return what other jobs made for this one, by the field below spec that names them, once all of it is there.
 
-    Of what is missing the worst is told: first what only a change of this job mends, then a job that failed.
+    Of what is missing the worst is told: a job that failed, or is not as good as asked, before one that is on its way.
     """
-    found = {
-        field: find(inputs, field) if field != _RESUMED else find_checkpoint(inputs, spec)
-        for field in references.dependencies(inputs.key, inputs.job)
+    found: dict[str, OutputRecord | Saved | Missing] = {
+        field: _admitted(inputs, field, block.gate) for field, block in spec.from_jobs.items()
     }
+    if spec.model.resume_from is not None:
+        found[_RESUMED] = find_checkpoint(inputs, spec)
     missing = [each for each in found.values() if isinstance(each, Missing)]
     if not missing:
         return {field: each for field, each in found.items() if not isinstance(each, Missing)}
-    worst = max(missing, key=lambda each: (each.permanent, each.reason is not Reason.WAITING_FOR_JOB))
+    worst = max(missing, key=lambda each: each.permanent)
     alike = dict.fromkeys(each.message for each in missing if each.reason is worst.reason)
     return Missing(worst.reason, " ".join(alike), worst.permanent)
 
@@ -106,17 +73,34 @@ def find(inputs: Inputs, field: str) -> OutputRecord | Missing:
     if isinstance(found, Missing):
         return found
     name, job = found.name, found.job
-    if _is_true(job, "Failed"):
-        ready = _condition(job, "Failed")
-        return Missing(
-            Reason.DEPENDENCY_FAILED,
-            f"{name} failed ({ready.get('reason', 'unknown reason')}). Correct it and run it again under a new"
-            f" spec.runId: this job starts by itself once it is Complete. Or name another job in spec.{field}.",
-        )
     status = job.get("status") or {}
-    if not _is_true(job, "Complete") or status.get("runId") != references.run_id(job):
+    this_run = status.get("runId") == references.run_id(job)
+    if this_run and _is_true(job, "Failed"):
+        return Missing(
+            Reason.DEPENDENCY_FAILED, f"{_failure(name, job)} Or name another job in spec.{field}.", permanent=True
+        )
+    if not this_run or not _is_true(job, "Complete"):
         return Missing(Reason.WAITING_FOR_JOB, f"Waiting for {name} to be Complete; {_progress(job)}.")
     return _output(name, status.get("output"))
+
+
+def _failure(name: str, job: Object) -> str:
+    reason = _condition(job, "Failed").get("reason", "unknown reason")
+    if (job.get("status") or {}).get("completionTime"):
+        return (
+            f"{name} failed ({reason}). Correct it and run it again under a new spec.runId: this job starts by itself"
+            " once it is Complete."
+        )
+    return f"{name} can not start ({reason}). Correct it: this job starts by itself once it is Complete."
+
+
+def _admitted(inputs: Inputs, field: str, gate: Gate | None) -> OutputRecord | Missing:
+    """Return the output that a field names, unless it is not as good as the field's gate asks."""
+    found, key = find(inputs, field), references.dependencies(inputs.key, inputs.job)[field]
+    if gate is None or isinstance(found, Missing):
+        return found
+    unmet = gates.unmet(gate, f"{key.kind} {key.name}", inputs.jobs[key], field)
+    return found if unmet is None else Missing(Reason.GATE_NOT_MET, unmet, permanent=True)
 
 
 def find_checkpoint(inputs: Inputs, spec: FineTuneJobSpec | AlignmentJobSpec) -> Saved | Missing:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from tunesmith_api.resolve import DEFAULT_REVISION, resolve
 from tunesmith_api.run import FrozenRun, ResolvedModel
+from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
 from tunesmith_api.v1alpha1.fine_tuning import FineTuneJobSpec
 from tunesmith_api.v1alpha1.status import HubModel, OutputRecord, VolumePath
 from tunesmith_operator.desired.dependencies import Saved
 
 if TYPE_CHECKING:
     from tunesmith_api.profile import AcceleratorProfile
-    from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
     from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel
     from tunesmith_api.v1alpha1.model import FromAdapter, ModelSource
     from tunesmith_operator.desired.dependencies import Sources
@@ -49,6 +49,7 @@ def freeze(ingredients: Ingredients) -> FrozenRun:
     """Return the frozen run: from here on nothing else decides what is trained."""
     key, spec = ingredients.key, ingredients.spec
     model = resolve_model(spec, ingredients.sources)
+    auxiliary = resolve_auxiliary(spec, ingredients.sources)
     trains_adapter = spec.peft is not None or model.from_adapter == "continue"
     return FrozenRun(
         kind="FineTuneJob" if key.kind == "FineTuneJob" else "AlignmentJob",
@@ -59,7 +60,8 @@ def freeze(ingredients: Ingredients) -> FrozenRun:
         generation=ingredients.generation,
         spec=_resolved(ingredients, trains_adapter=trains_adapter),
         model=model,
-        reference=_reference(spec, ingredients.sources),
+        reference=auxiliary.get("referenceModel"),
+        reward_models=_by_reward(spec, auxiliary),
         profile=ingredients.profile,
         operator_version=ingredients.operator_version,
     )
@@ -87,20 +89,21 @@ def resolve_model(spec: FineTuneJobSpec | AlignmentJobSpec, sources: Sources) ->
     return _named(spec.model)
 
 
-def _reference(spec: FineTuneJobSpec | AlignmentJobSpec, sources: Sources) -> ResolvedModel | None:
-    if isinstance(spec, FineTuneJobSpec) or spec.reference_model is None:
-        return None
-    return resolve_auxiliary(spec.reference_model, sources.get("referenceModel.fromJob"))
+def resolve_auxiliary(spec: FineTuneJobSpec | AlignmentJobSpec, sources: Sources) -> dict[str, ResolvedModel]:
+    """Return where the models are that take part without being trained, by their path below spec."""
+    resolved = {}
+    for path, model in spec.auxiliary_models.items():
+        source = sources.get(f"{path}.fromJob")
+        resolved[path] = _output(source, None) if isinstance(source, OutputRecord) else _named(model)
+    return resolved
 
 
-def resolve_auxiliary(model: AuxiliaryModel, source: OutputRecord | Saved | None) -> ResolvedModel:
-    """Return where a model is that takes part without being trained.
-
-    Args:
-        model: The block of the spec.
-        source: The output of the job that it names, None when it names none.
-    """
-    return _output(source, None) if isinstance(source, OutputRecord) else _named(model)
+def _by_reward(
+    spec: FineTuneJobSpec | AlignmentJobSpec, auxiliary: dict[str, ResolvedModel]
+) -> dict[str, ResolvedModel]:
+    rewards = (spec.rewards or ()) if isinstance(spec, AlignmentJobSpec) else ()
+    paths = {reward.name: f"rewards[{index}].model" for index, reward in enumerate(rewards)}
+    return {name: auxiliary[path] for name, path in paths.items() if path in auxiliary}
 
 
 def _named(model: ModelSource | AuxiliaryModel) -> ResolvedModel:

@@ -53,6 +53,32 @@ def test_a_checkpoint_is_read_from_the_claim_that_the_other_job_writes_to() -> N
     assert references.input_claims(KEY, job, {other: named}) == {"results"}
 
 
+def test_models_beside_the_one_that_is_trained_are_read_from_claims_and_jobs() -> None:
+    spec = {
+        "model": {"fromJob": {"name": "base"}},
+        "referenceModel": {"path": {"claim": "reference"}},
+        "rewards": [
+            {"function": "length"},
+            {"model": {"path": {"claim": "judge"}}},
+            {"model": {"fromJob": {"kind": "AlignmentJob", "name": "reward"}}},
+        ],
+    }
+    other, reward = JobKey("FineTuneJob", "team", "base"), JobKey("AlignmentJob", "team", "reward")
+    job: dict[str, Any] = {"spec": spec}
+    assert references.dependencies(KEY, job) == {"model.fromJob": other, "rewards[2].model.fromJob": reward}
+    adapter = {"status": {"output": {"claim": "reward-alj", "baseModel": {"claim": "models"}}}}
+    assert references.input_claims(KEY, job, {reward: adapter}) == {"reference", "judge", "reward-alj", "models"}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "followed"),
+    [([], True), ([{"type": "Failed", "status": "True"}], True), ([{"type": "Complete", "status": "True"}], False)],
+)
+def test_a_job_that_is_complete_leads_no_further(conditions: Any, *, followed: bool) -> None:
+    job = {**JOB, "status": {"conditions": conditions}}
+    assert bool(references.open_dependencies(KEY, job)) == followed
+
+
 def test_a_cache_is_made_when_it_does_not_exist() -> None:
     job = {"spec": {"model": {"name": "team/tiny", "cache": {"claimName": "models"}}, "output": {"claimName": "out"}}}
     assert references.made_claims(KEY, job) == {"models", "out"}

@@ -107,6 +107,18 @@ def test_jobs_that_wait_for_a_job_hear_of_it(listener: Listener, queue: Recorder
     assert listener.jobs.dependents(KEY) == frozenset()
 
 
+def test_a_job_hears_of_all_jobs_that_it_waits_for(listener: Listener, queue: Recorder) -> None:
+    waiting = job(name="b", spec={"model": {"fromJob": {"name": "a"}}, "referenceModel": {"fromJob": {"name": "c"}}})
+    other, reference = JobKey("AlignmentJob", "default", "b"), JobKey("FineTuneJob", "default", "c")
+    on_job(listener, "AlignmentJob", "ADDED", waiting)
+    queue.added.clear()
+    on_job(listener, "FineTuneJob", "ADDED", job())
+    on_job(listener, "FineTuneJob", "ADDED", job(name="c"))
+    assert [trigger for key, trigger, _ in queue.added if key == other] == ["dependency"] * 2
+    on_job(listener, "AlignmentJob", "MODIFIED", job(2, name="b", spec={"model": {"fromJob": {"name": "a"}}}))
+    assert (listener.jobs.dependents(KEY), listener.jobs.dependents(reference)) == ({other}, frozenset())
+
+
 def test_other_namespaces_are_not_looked_after(queue: Recorder) -> None:
     listener = Listener(queue, JobStore(), Terminations(), Canary(75), ("default", "operator"), namespaces=("mine",))
     on_job(listener, "FineTuneJob", "ADDED", job())

@@ -328,3 +328,21 @@ async def test_a_cycle_of_jobs_ends(api: ApiServer, make: Make) -> None:
     bench = make(lambda inputs: Decision(status={"jobs": len(inputs.jobs)}))
     await bench.reconciler.work(KEY, EVENT)
     assert status(api) == {"jobs": 2}
+
+
+async def test_all_that_a_job_waits_for_is_read_level_by_level(api: ApiServer, make: Make) -> None:
+    takes = {"model": {"fromJob": {"name": "b"}}, "referenceModel": {"fromJob": {"name": "c"}}}
+    apply(api, spec=takes)
+    complete = {"conditions": [{"type": "Complete", "status": "True"}]}
+    for name, before, status_of in (
+        ("b", "d", {}),
+        ("c", "e", complete),
+        ("d", "f", {}),
+        ("e", "f", {}),
+        ("f", "", {}),
+    ):
+        spec = {"model": {"fromJob": {"name": before}}}
+        api.put("finetunejobs", {"metadata": {"name": name}, "spec": spec, "status": status_of})
+    bench = make(lambda inputs: Decision(status={"jobs": sorted(key.name for key in inputs.jobs)}))
+    await bench.reconciler.work(KEY, EVENT)
+    assert status(api) == {"jobs": ["b", "c", "d", "f"]}

@@ -156,6 +156,37 @@ def test_what_takes_more_and_less(shapes: Any, load: Any) -> None:
     assert estimate(adapter, lora).reference == 4 * adapter.trained
 
 
+def test_keys_and_values_are_cached_for_each_of_their_heads(seven_billion: Any, shapes: Any) -> None:
+    from transformers import LlamaConfig
+
+    from tunesmith_trainer.models.memory import ModelShape, meta_model
+
+    config = LlamaConfig(num_hidden_layers=2, num_key_value_heads=8)
+    assert shapes[0].cached == 2 * 32 * 4096, "keys and values of 32 layers, as wide as the model"
+    assert ModelShape.of(meta_model(config)).cached == 2 * 2 * 4096 // 4, "a key for every four of 32 heads"
+
+
+def test_what_sampling_and_other_models_take(shapes: Any, load: Any) -> None:
+    from tunesmith_trainer.models.memory import estimate
+
+    whole, adapter = shapes
+    lora = replace(load, adapted=True)
+    alone = estimate(adapter, lora)
+    assert alone.frozen == alone.generation == 0
+    assert estimate(adapter, replace(lora, frozen=7_000)).total == alone.total + 2 * 7_000
+    # 64 completions of 2,048 tokens: 0.5 MiB a token in bfloat16 for a model of this size, as is often told.
+    sampling = estimate(adapter, replace(lora, sampled_rows=64))
+    assert sampling.generation == 64 * (2048 * 2**19 + 3 * 4 * 32_000)
+    assert sampling.total > alone.total
+    # What is sampled is gone before it is trained on.
+    assert estimate(adapter, replace(lora, sampled_rows=1)).total == alone.total
+    values = estimate(whole, replace(load, trained_models=2))
+    once = estimate(whole, load)
+    for part in ("weights", "optimizer", "gradients", "activations"):
+        assert getattr(values, part) == 2 * getattr(once, part)
+    assert estimate(adapter, replace(lora, trained_models=2)).weights == alone.weights + 4 * adapter.trained
+
+
 class TestNearestFit:
     def fit(self, shapes: Any, load: Any, gibibytes: float, **more: Any) -> Any:
         from tunesmith_trainer.models.memory import nearest_fit
@@ -190,6 +221,12 @@ class TestNearestFit:
         long = replace(load, max_length=65536)
         assert int(self.fit(shapes, long, 120).changes["spec.training.maxLength"]) < 65536
         assert self.fit(shapes, load, 40) is None
+
+    def test_what_is_sampled_shortens_sequences_where_nothing_else_is_left(self, shapes: Any, load: Any) -> None:
+        sampling = replace(load, adapted=True, sampled_rows=64)
+        fit = self.fit((shapes[1],), sampling, 48)
+        assert fit.changes["spec.training.maxLength"] == "1024"
+        assert fit.estimate.generation < 34 * GIB
 
     def test_no_fewer_rows_than_the_method_takes(self, shapes: Any, load: Any) -> None:
         fit = self.fit(shapes, load, 160, fewest_rows=8)

@@ -44,3 +44,16 @@ def test_two_answers_are_one_row() -> None:
     counts.read([1], [2, 3])
     assert counts.report()["duplicates"] == 0
     assert counts.report()["tokenLength"]["max"] == 2
+
+
+def test_answers_are_counted_by_what_they_are() -> None:
+    counts = Counts()
+    assert "answers" not in counts.report()
+    for length in (2, 4, 6):
+        counts.answer("chosen", length)
+    counts.answer("rejected", 9)
+    answers = counts.report()["answers"]
+    assert {kind: (each["count"], each["p50"], each["max"]) for kind, each in answers.items()} == {
+        "chosen": (3, 4, 6),
+        "rejected": (1, 9, 9),
+    }

@@ -88,13 +88,25 @@ def test_a_broken_chat(folder: Any, open_rows: Any, messages: Any, message: Any)
     [
         ({"prompt": "x", "chosen": "y", "rejected": "y"}, "are equal, which prefers nothing"),
         ({"chosen": "y", "rejected": "z"}, "there is no prompt"),
-        ({"chosen": CHAT, "rejected": CHAT}, "must begin alike and end in different answers"),
+        ({"chosen": CHAT, "rejected": CHAT}, "are equal, which prefers nothing"),
+        ({"chosen": CHAT, "rejected": CHAT[:1]}, "must begin alike and end in different answers"),
         ({"prompt": "x", "chosen": CHAT[1:], "rejected": "z"}, "is a chat and the other answer is text"),
         ({"prompt": CHAT[:1], "chosen": CHAT[:1], "rejected": "z"}, "holds nothing but the prompt"),
     ],
 )
 def test_a_broken_preference(folder: Any, open_rows: Any, row: Any, message: Any) -> None:
     assert message in fail(open_rows, folder.put("a.jsonl", [row]))
+
+
+def test_all_pairs_that_prefer_nothing_are_told_at_once(folder: Any, open_rows: Any) -> None:
+    rows = [{"prompt": "x", "chosen": "y", "rejected": "y" if number % 2 else "z"} for number in range(20)]
+    datasets = folder.put("a.jsonl", rows[:8]), folder.put("b.jsonl", rows[:2])
+    assert (
+        "a.jsonl of claim data, line 2: columns 'chosen' and 'rejected' are equal, which prefers nothing, and so in 3"
+        " more rows (line 4, line 6, line 8); remove the rows"
+    ) in fail(open_rows, *datasets)
+    many = fail(open_rows, folder.put("a.jsonl", rows))
+    assert "in 9 more rows (line 4, line 6, line 8, line 10, …)" in many
 
 
 def test_a_missing_file_and_key(folder: Any, open_rows: Any) -> None:

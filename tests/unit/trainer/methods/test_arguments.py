@@ -21,9 +21,12 @@ TRAINING = {
     "evalStrategy": "steps",
     "evalSteps": 4,
 }
+PAIRS = [{"prompt": f"{a}=", "chosen": " x", "rejected": " y"} for a in range(6)]
 ROWS = {
     "sft": [{"prompt": f"{a}=", "completion": " x"} for a in range(6)],
-    "dpo": [{"prompt": f"{a}=", "chosen": " x", "rejected": " y"} for a in range(6)],
+    "dpo": PAIRS,
+    "orpo": PAIRS,
+    "simpo": PAIRS,
     "pretrain": [{"text": f"Row {a} of the text."} for a in range(6)],
 }
 
@@ -39,7 +42,7 @@ def build(lab: Any, base: Any, method: str, training: dict[str, Any]) -> Any:
     return lab.build(lab.context(method, spec, base)).trainer
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo", "pretrain"])
+@pytest.mark.parametrize("method", ROWS)
 def test_what_the_spec_says(lab: Any, base: Any, method: str) -> None:
     args = build(lab, base, method, TRAINING).args
     assert (args.num_train_epochs, args.max_steps) == (2.5, -1)
@@ -52,7 +55,7 @@ def test_what_the_spec_says(lab: Any, base: Any, method: str) -> None:
     assert (args.logging_steps, args.eval_strategy, args.eval_steps) == (9, "steps", 4)
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo", "pretrain"])
+@pytest.mark.parametrize("method", ROWS)
 def test_what_it_does_not_say_is_off(lab: Any, base: Any, method: str) -> None:
     trainer = build(lab, base, method, {"maxLength": 40, "maxSteps": 1})
     assert trainer.args.max_steps == 1
@@ -63,7 +66,7 @@ def test_what_it_does_not_say_is_off(lab: Any, base: Any, method: str) -> None:
     assert not trainer.model.is_activation_checkpointing
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo", "pretrain"])
+@pytest.mark.parametrize("method", ROWS)
 def test_checkpointing_activations_changes_no_figure(lab: Any, base: Any, method: str) -> None:
     logs = []
     for wanted in (False, True):

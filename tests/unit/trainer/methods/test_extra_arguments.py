@@ -10,45 +10,41 @@ from tunesmith_api.v1alpha1.training.extra_arguments import REFUSED_ARGUMENTS
 from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.methods.extra_arguments import extra_arguments
 
+PAIRS = [{"prompt": f"{a}=", "chosen": " x", "rejected": " y"} for a in range(6)]
 ROWS = {
     "sft": [{"prompt": f"{a}=", "completion": " x"} for a in range(6)],
-    "dpo": [{"prompt": f"{a}=", "chosen": " x", "rejected": " y"} for a in range(6)],
+    "dpo": PAIRS,
+    "orpo": PAIRS,
+    "cpo": PAIRS,
+    "simpo": PAIRS,
 }
 # What reaches TRL this way. A new argument of TRL's has to be judged before it does: give it a field, refuse it, or
 # name it here.
-BOTH = {
-    "activation_offloading",
+EVERY = {
     "dataloader_in_order",
     "ddp_static_graph",
     "eval_delay",
     "log_level_replica",
-    "router_aux_loss_coef",
     "skip_memory_metrics",
     "torch_empty_cache_steps",
     "use_liger_kernel",
 }
+MANY = EVERY | {"activation_offloading", "router_aux_loss_coef"}
 PASSED = {
-    "sft": BOTH | {"loss_type"},
-    "dpo": BOTH
-    | {
-        "disable_dropout",
-        "discopop_tau",
-        "f_alpha_divergence_coef",
-        "f_divergence_type",
-        "ld_alpha",
-        "pad_to_multiple_of",
-        "ref_model_mixup_alpha",
-        "ref_model_sync_steps",
-        "sync_ref_model",
-        "use_weighting",
-    },
+    "sft": MANY | {"loss_type"},
+    "dpo": MANY | {"disable_dropout"},
+    "orpo": EVERY | {"disable_dropout"},
+    "cpo": EVERY | {"disable_dropout"},
+    "simpo": EVERY | {"disable_dropout"},
 }
 
 
 def config_of(method: str) -> Any:
     import trl
 
-    return {"sft": trl.SFTConfig, "dpo": trl.DPOConfig}[method]
+    from tunesmith_trainer.methods.pair_trainers import CPOConfig, ORPOConfig
+
+    return {"sft": trl.SFTConfig, "dpo": trl.DPOConfig, "orpo": ORPOConfig}.get(method, CPOConfig)
 
 
 def trainer(lab: Any, base: Any, method: str, extra: dict[str, str]) -> Any:
@@ -61,13 +57,11 @@ def trainer(lab: Any, base: Any, method: str, extra: dict[str, str]) -> Any:
     return lab.build(lab.context(method, spec, base)).trainer
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo"])
+@pytest.mark.parametrize("method", ROWS)
 def test_every_argument_of_trl_is_judged(lab: Any, base: Any, method: str) -> None:
     from tunesmith_trainer.methods import METHODS
 
     spec = {"method": method, "model": {"fromJob": {"name": "base"}}, "datasets": [lab.put("a.jsonl", ROWS[method])]}
-    if method == "dpo":
-        spec["dpo"] = {"labelSmoothing": 0.1}
     ours = METHODS[method].trl_arguments(lab.context("arguments", spec, base)).keys() | Training.model_fields.keys()
     arguments = {field.name for field in dataclasses.fields(config_of(method)) if field.init}
     assert arguments - ours - REFUSED_ARGUMENTS.keys() == PASSED[method]
@@ -122,7 +116,7 @@ def test_what_is_refused(lab: Any, base: Any, name: str, text: str, told: str) -
         trainer(lab, base, "sft", {name: text})
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo"])
+@pytest.mark.parametrize("method", ["sft", "dpo", "orpo"])
 def test_it_reaches_the_trainer(lab: Any, base: Any, method: str) -> None:
     args = trainer(lab, base, method, {"eval_delay": "3", "log_level_replica": "error"}).args
     assert (args.eval_delay, args.log_level_replica) == (3.0, "error")

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
 from tunesmith_api.v1alpha1.training import Training
 
-METHODS = ("sft", "pretrain", "dpo")
+METHODS = ("sft", "pretrain", "dpo", "orpo", "simpo")
 EVALUATED = {"evalStrategy": "steps", "evalSteps": 1}
 COMPILED = {"torchCompile": True, "torchCompileBackend": "inductor"}
 LOADING = {"dataloaderNumWorkers": 1}
@@ -64,16 +65,24 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "ddpTimeout": ({}, 60),
     "extraArguments": (EVALUATED, {"eval_delay": "2"}),
 }
+# What only some methods measure.
+METRICS = {"orpo": "rewards/margins", "simpo": "rewards/margins"}
 # The API refuses them there: see tests/contract/bad.
-REFUSED = {"dpo": {"labelSmoothingFactor", "neftuneNoiseAlpha", "averageTokensAcrossDevices"}}
+REFUSED = {
+    method: {*METHOD_BLOCKS[method].ignored, *(() if METHOD_BLOCKS[method].splits else ("autoFindBatchSize",))}
+    for method in METHODS
+}
 # Not TRL's business but the trainer's: its optimiser, the checkpoint that the output is from, the micro-batch it finds.
 OURS = {"optim", "optimArgs", "loadBestModelAtEnd", "autoFindBatchSize"}
 # What one process on a CPU can not show: it is an argument there, and no more.
 UNSEEN = {"averageTokensAcrossDevices", "logOnEachNode", "dataloaderPinMemory", "tf32", "ddpTimeout"}
 ELSEWHERE = {"loadBestModelAtEnd", "autoFindBatchSize"}  # lifecycle/test_best, test_batch_size
+PAIRED = [{"prompt": f"{a} and {a}=", "chosen": " one two" * (1 + a % 3), "rejected": " four"} for a in range(8)]
 ROWS: dict[str, list[dict[str, str]]] = {
     "sft": [{"prompt": f"{a} and {a}=", "completion": " one two three" * (1 + a % 3)} for a in range(8)],
-    "dpo": [{"prompt": f"{a} and {a}=", "chosen": " one two" * (1 + a % 3), "rejected": " four"} for a in range(8)],
+    "dpo": PAIRED,
+    "orpo": PAIRED,
+    "simpo": PAIRED,
     "pretrain": [{"text": f"Row {a} of the text" + " goes on" * (a % 3)} for a in range(8)],
 }
 BASIS = {
@@ -102,6 +111,12 @@ def context(lab: Any, base: Any, method: str, training: dict[str, Any]) -> Any:
     return lab.context(method, spec | block, base)
 
 
+def changed(method: str, field: str) -> tuple[dict[str, Any], Any]:
+    """Return what a field needs beside it, and what it is changed to."""
+    beside, value = CHANGES[field]
+    return beside, METRICS.get(method, value) if field == "metricForBestModel" else value
+
+
 def test_every_field_is_here() -> None:
     assert {field.alias for field in Training.model_fields.values()} == CHANGES.keys()
 
@@ -111,9 +126,10 @@ def test_it_is_an_argument_of_trl(lab: Any, base: Any, method: str, field: str) 
     import trl
 
     from tunesmith_trainer.methods import METHODS
+    from tunesmith_trainer.methods.pair_trainers import CPOConfig, ORPOConfig
 
-    config = {"dpo": trl.DPOConfig}.get(method, trl.SFTConfig)
-    beside, value = CHANGES[field]
+    config = {"dpo": trl.DPOConfig, "orpo": ORPOConfig, "simpo": CPOConfig}.get(method, trl.SFTConfig)
+    beside, value = changed(method, field)
     before, after = (
         METHODS[method].trl_arguments(context(lab, base, method, training))
         for training in (beside, beside | {field: value})
@@ -181,7 +197,7 @@ def trains(module: Any) -> bool:
     ],
 )
 def test_it_changes_the_run(lab: Any, base: Any, method: str, field: str) -> None:
-    beside, value = CHANGES[field]
+    beside, value = changed(method, field)
     before, after = (shown(lab, base, method, training) for training in (beside, beside | {field: value}))
     assert before != after
 

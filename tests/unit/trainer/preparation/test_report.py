@@ -7,9 +7,11 @@ import pytest
 
 from tunesmith_api.quantity import parse_bytes
 from tunesmith_api.run import ResolvedModel
+from tunesmith_api.v1alpha1.preparation import AnswerFinding, PreparationReport, TokenLengths
 from tunesmith_api.v1alpha1.training.optimizers import Optimizer
 from tunesmith_trainer.models.memory import ModelShape, Workload, estimate
 from tunesmith_trainer.outcome import encode
+from tunesmith_trainer.preparation.report import warnings_of
 
 ROWS = [{"prompt": f"{number} + 1 = ", "completion": f"{number + 1}"} for number in range(40)]
 
@@ -132,6 +134,31 @@ def test_preferences_are_prepared(lab: Any, prepare: Any) -> None:
     rows = [{"prompt": "1 + 1 = ", "chosen": "2", "rejected": str(number)} for number in range(3, 9)]
     found = report(prepare([lab.put("pairs.jsonl", rows)], method="dpo"))
     assert (found.rows, found.datasets[0].format) == (6, "preference")
+
+
+def test_answers_of_preferences_are_counted_and_what_is_odd_about_them_is_told(lab: Any, prepare: Any) -> None:
+    rows = [{"prompt": "q", "chosen": "z" * 20, "rejected": "z" * (4 + number)} for number in range(3)]
+    rows += [{"prompt": "q", "chosen": "z" * 40, "rejected": "z" * 50}]
+    found = report(prepare([lab.put("pairs.jsonl", rows)], method="dpo"))
+    # Each answer ends with a token of its own.
+    assert {each.kind: (each.count, each.token_lengths.p50, each.token_lengths.max) for each in found.answers} == {
+        "chosen": (4, 21, 41),
+        "rejected": (4, 7, 51),
+    }
+    assert found.alike_pairs == 1
+    assert "1 pairs are the same within training.maxLength and teach nothing" in found.warnings[-2]
+    assert found.warnings[-1].startswith("half of the chosen answers have 21 tokens or more, of the rejected ones 7:")
+
+
+@pytest.mark.parametrize(("rare", "told"), [(1, True), (4, False)])
+def test_a_kind_of_answer_that_is_rare_is_told(rare: int, told: bool) -> None:
+    lengths = TokenLengths(p50=9, p90=9, p99=9, max=9)
+    answers = [AnswerFinding(kind=kind, count=count, token_lengths=lengths) for kind, count in (("a", 20), ("b", rare))]
+    plain = PreparationReport(
+        rows=20, tokens=99, token_lengths=lengths, truncated_share=0, dropped_rows=0, loss_share=1, duplicate_rows=0
+    )
+    warnings = list(warnings_of(plain.model_copy(update={"answers": tuple(answers)}), max_length=32))
+    assert warnings == (["only 4.76 % of the answers are b; add some, or weigh them more"] if told else [])
 
 
 def test_the_whole_report_lies_in_the_run_s_folder(lab: Any, prepare: Any) -> None:

@@ -34,7 +34,7 @@ class Prompt:
     Attributes:
         ids: Its token ids.
         text: The same for people.
-        expected: How the held-out row goes on, for a prompt that is one's beginning.
+        expected: How the held-out row goes on well, for a prompt that is one's beginning.
     """
 
     ids: list[int]
@@ -55,17 +55,23 @@ def prompts_of(spec: Samples, plan: TrainingPlan) -> list[Prompt]:
 
 
 def _beginning(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase, most: int) -> Prompt:
-    """Return the part of a held-out row before its answer; of a row without one its first half, not too long."""
-    if "prompt_ids" in row:
-        prompt, rest = row["prompt_ids"], row.get("chosen_ids", [])
+    """Return the part of a held-out row before its answer; of a row without one its first half, not too long.
+
+    An answer that is labelled bad is not what is expected.
+    """
+    if "label" in row:
+        prompt, rest = row["prompt_ids"], row["completion_ids"] if row["label"] else None
+    elif "prompt_ids" in row:
+        prompt, rest = row["prompt_ids"], row.get("chosen_ids")
     else:
         ids = row["input_ids"]
         labels = row.get("labels", ids)
         learnt = next((place for place, label in enumerate(labels) if label != IGNORED), 0)
         start = learnt or max(1, min(len(ids) // 2, _LONGEST_PROMPT))
         prompt, rest = ids[:start], ids[start:]
-    text, expected = (tokenizer.decode(part, skip_special_tokens=True) for part in (prompt, rest[:most]))
-    return Prompt(list(prompt), text, expected if rest else None)
+    text = tokenizer.decode(prompt, skip_special_tokens=True)
+    expected = None if rest is None else tokenizer.decode(rest[:most], skip_special_tokens=True)
+    return Prompt(list(prompt), text, expected)
 
 
 class SamplesCallback(TrainerCallback):

@@ -12,6 +12,7 @@ import numpy as np
 from tunesmith_trainer.data.hub import hub_files
 from tunesmith_trainer.data.layout import Format, Layout, find_layout
 from tunesmith_trainer.data.mixing import Mixing
+from tunesmith_trainer.data.pairs import EqualPairs, prefers_nothing
 from tunesmith_trainer.data.readers import read_file
 from tunesmith_trainer.data.rows import Row, is_chat, make_row
 from tunesmith_trainer.data.sources import Mounts, SourceFile, digest_of, source_files
@@ -55,8 +56,9 @@ class Source:
         """Yield the rows, at most `maxSamples` of them less those that are held out.
 
         Raises:
-            DataError: A file or a row is not what it should be.
+            DataError: A file or a row is not what it should be; that pairs are equal is told after the last row.
         """
+        equal = EqualPairs((self.layout.columns.get("chosen", ""), self.layout.columns.get("rejected", "")))
         for number, raw in enumerate(self.raw_rows()):
             if self.kept is not None and not self.kept[number]:
                 continue
@@ -67,7 +69,12 @@ class Source:
                     f"the row holds {kinds[not self.chat]} and the first row of {self.field} {kinds[self.chat]}",
                     "make all rows of a dataset alike",
                 )
+            if prefers_nothing(row):
+                equal.add(raw)
+                continue
             yield row
+        if equal.count:
+            raise equal.error()
 
     def own_rows(self) -> Iterator[tuple[Source, Row]]:
         """Yield the rows, each with this source."""

@@ -26,7 +26,10 @@ class Counts:
         loss_tokens: Tokens of these that carry loss.
         lengths: Length of each row that was read, in tokens, before it was cut.
         fingerprints: A hash of each row that was read.
+        alike: Pairs of answers that are the same within `maxLength`, so that nothing is learnt from them.
+        answers: Lengths of the answers in tokens by what they are, such as chosen and rejected, before they were cut.
         drawn: Rows and tokens used of each dataset, by its field in the spec.
+        labels: Rows used that are labelled good, and bad.
     """
 
     rows: int = 0
@@ -37,7 +40,10 @@ class Counts:
     loss_tokens: int = 0
     lengths: array[int] = field(default_factory=lambda: array("I"), repr=False)
     fingerprints: array[int] = field(default_factory=lambda: array("q"), repr=False)
+    alike: int = 0
+    answers: dict[str, array[int]] = field(default_factory=dict, repr=False)
     drawn: dict[str, Counter[str]] = field(default_factory=dict, repr=False)
+    labels: Counter[bool] = field(default_factory=Counter, repr=False)
 
     def read(self, *parts: Sequence[int]) -> None:
         """Count a row that was read.
@@ -64,8 +70,18 @@ class Counts:
         self.loss_tokens += loss_tokens
         self.drawn.setdefault(source, Counter()).update(rows=1, tokens=tokens)
 
+    def answer(self, kind: str, tokens: int) -> None:
+        """Count an answer.
+
+        Args:
+            kind: What it is among the answers of its dataset.
+            tokens: Its length before it is cut.
+        """
+        self.answers.setdefault(kind, array("I")).append(tokens)
+
     def report(self) -> dict[str, Any]:
         """Return the counts for the run's record and for who judges the data."""
+        labels = {"labels": {"desirable": self.labels[True], "undesirable": self.labels[False]}} if self.labels else {}
         return {
             "rows": self.rows,
             "used": self.used,
@@ -78,7 +94,18 @@ class Counts:
             "lossShare": _share(self.loss_tokens, self.tokens),
             "tokenLength": token_lengths(self.lengths),
             "drawn": _shares(self.drawn),
+            **labels,
+            **self._answers(),
         }
+
+    def _answers(self) -> dict[str, Any]:
+        """Return how many answers of each kind there are, and how long; nothing where rows have no answers."""
+        if not self.answers:
+            return {}
+        told = {
+            kind: {"count": len(lengths), **token_lengths(lengths)} for kind, lengths in sorted(self.answers.items())
+        }
+        return {"alike": self.alike, "answers": told}
 
     def _duplicates(self) -> int:
         import numpy as np

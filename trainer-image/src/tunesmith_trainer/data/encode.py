@@ -153,9 +153,48 @@ def encode_preferences(drawn: Drawn, encoder: Encoder, counts: Counts) -> Iterat
             counts.dropped += 1
             continue
         parts = chosen[start:], rejected[start:]
+        for kind, part in zip(("chosen", "rejected"), parts, strict=True):
+            counts.answer(kind, len(part))
+        counts.alike += parts[0][:room] == parts[1][:room]
         answers = sum(min(len(part), room) for part in parts)
         counts.use(2 * start + answers, answers, source=source.field, truncated=max(map(len, parts)) > room)
         yield prompt[:start], parts[0][:room], parts[1][:room]
+
+
+def encode_comparisons(drawn: Drawn, encoder: Encoder, counts: Counts) -> Iterator[tuple[Ids, Ids, float]]:
+    """Yield the ids of both whole sequences of each pair, the better one first, and the margin.
+
+    Pairs with a longer sequence are left out, as TRL does: what is scored is its last token, and an answer that is cut
+    is another answer.
+    """
+    for source, (chosen, rejected, margin) in _in_batches(drawn, lambda _, rows: _comparisons(rows, encoder)):
+        counts.read(chosen, rejected)
+        if max(len(chosen), len(rejected)) > encoder.max_length:
+            counts.dropped += 1
+            continue
+        tokens = len(chosen) + len(rejected)
+        counts.use(tokens, tokens, source=source.field)
+        yield chosen, rejected, margin
+
+
+def encode_labelled(drawn: Drawn, encoder: Encoder, counts: Counts) -> Iterator[tuple[Ids, Ids, bool]]:
+    """Yield the ids of prompt and completion and the label; completions are cut where the sequence gets too long.
+
+    Args:
+        drawn: Labelled rows, or preferences, which become two of these each.
+        encoder: What makes token ids.
+        counts: Counts what becomes of the labelled rows.
+    """
+    for source, (prompt, whole, label) in _in_batches(_unpaired(drawn), lambda _, rows: _labelled(rows, encoder)):
+        counts.read(whole)
+        start = common_prefix(prompt, whole)
+        cut = whole[start : encoder.max_length]
+        if not cut:
+            counts.dropped += 1
+            continue
+        counts.use(start + len(cut), len(cut), source=source.field, truncated=len(whole) > encoder.max_length)
+        counts.labels[label] += 1
+        yield prompt[:start], cut, label
 
 
 def encode_prompts(drawn: Drawn, encoder: Encoder, counts: Counts, room: int) -> Iterator[Asked]:
@@ -232,10 +271,33 @@ def _whole(row: Row) -> Content:
 
 
 def _preferences(rows: list[Row], encoder: Encoder) -> Iterator[tuple[Ids, Ids, Ids]]:
-    answers = [
-        encoder.encode([row["prompt"] + encoder.finish(row[part]) for row in rows]) for part in ("chosen", "rejected")
-    ]
+    answers = (_answered(rows, part, encoder) for part in ("chosen", "rejected"))
     return zip(_prompt_ids(rows, encoder), *answers, strict=True)
+
+
+def _comparisons(rows: list[Row], encoder: Encoder) -> Iterator[tuple[Ids, Ids, float]]:
+    answers = (_answered(rows, part, encoder) for part in ("chosen", "rejected"))
+    return zip(*answers, (row.get("margin", 0.0) for row in rows), strict=True)
+
+
+def _labelled(rows: list[Row], encoder: Encoder) -> Iterator[tuple[Ids, Ids, bool]]:
+    labels = (row["label"] for row in rows)
+    return zip(_prompt_ids(rows, encoder), _answered(rows, "completion", encoder), labels, strict=True)
+
+
+def _unpaired(drawn: Drawn) -> Drawn:
+    """Yield labelled rows; of a preference the chosen answer is a good one and the rejected one a bad one."""
+    for source, row in drawn:
+        if "label" in row:
+            yield source, row
+            continue
+        for part, label in (("chosen", True), ("rejected", False)):
+            yield source, {"prompt": row["prompt"], "completion": row[part], "label": label}
+
+
+def _answered(rows: list[Row], part: str, encoder: Encoder) -> list[Ids]:
+    """Return the ids of prompts with one of their answers."""
+    return encoder.encode([row["prompt"] + encoder.finish(row[part]) for row in rows])
 
 
 def _in_batches(

@@ -15,15 +15,22 @@ if TYPE_CHECKING:
     from tunesmith_trainer.data.raw import RawRow
     from tunesmith_trainer.data.sources import Mounts, SourceFile
 
-Format = Literal["text", "messages", "prompt-completion", "instruction", "preference", "prompt"]
+Format = Literal["text", "messages", "prompt-completion", "instruction", "preference", "unpaired-preference", "prompt"]
 
 # The parts of each format, and the columns they are looked for in. The order is the order of detection: a row of
-# preferences has a prompt as well, and a chat may carry its rendered text. Last what any row with a prompt fits.
+# preferences has a prompt as well, and a chat may carry its rendered text, or a label. Last what
+# any row with a prompt fits.
 _PARTS: dict[Format, dict[str, tuple[str, ...]]] = {
     "preference": {
         "prompt": ("prompt", "messages", "conversations"),
         "chosen": ("chosen",),
         "rejected": ("rejected",),
+        "margin": (),
+    },
+    "unpaired-preference": {
+        "prompt": ("prompt", "messages", "conversations"),
+        "completion": ("completion",),
+        "label": ("label",),
     },
     "messages": {"messages": ("messages", "conversations")},
     "prompt-completion": {"prompt": ("prompt",), "completion": ("completion",)},
@@ -31,11 +38,20 @@ _PARTS: dict[Format, dict[str, tuple[str, ...]]] = {
     "text": {"text": ("text",)},
     "prompt": {"prompt": ("prompt",)},
 }
-# A preference may be two whole chats, which then share their prompt; Alpaca's input is often left out.
-_OPTIONAL = {("preference", "prompt"), ("instruction", "input")}
-# Which fields of `columns` a format listens to; a chat can be the prompt of a preference.
+# A preference may be two whole chats, which then share their prompt, and a labelled chat ends with the answer; Alpaca's
+# input is often left out, and a margin is read only from a column that the user names.
+_OPTIONAL = {
+    ("preference", "prompt"),
+    ("preference", "margin"),
+    ("unpaired-preference", "completion"),
+    ("instruction", "input"),
+}
+# Parts that a chat can be.
+_CHAT_PROMPTS = {("preference", "prompt"), ("unpaired-preference", "prompt")}
+# Which fields of `columns` a format listens to.
 _MAPPABLE: dict[Format, tuple[str, ...]] = {
-    "preference": ("prompt", "messages", "chosen", "rejected"),
+    "preference": ("prompt", "messages", "chosen", "rejected", "margin"),
+    "unpaired-preference": ("prompt", "messages", "completion", "label"),
     "messages": ("messages",),
     "prompt-completion": ("prompt", "completion"),
     "instruction": ("instruction", "input", "output"),
@@ -184,7 +200,7 @@ def _columns(format_: Format, mapping: Columns | None, first: RawRow) -> dict[st
 
 def _candidates(format_: Format, part: str, mapping: Columns | None) -> tuple[str, ...]:
     mapped = _mapped(mapping, part)
-    if mapped is None and (format_, part) == ("preference", "prompt"):
+    if mapped is None and (format_, part) in _CHAT_PROMPTS:
         mapped = _mapped(mapping, "messages")
     return (mapped,) if mapped is not None else _PARTS[format_][part]
 

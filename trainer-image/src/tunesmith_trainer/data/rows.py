@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.data.layout import missing_column
 from tunesmith_trainer.data.messages import Message, read_answer, read_messages, read_text, system_message
+from tunesmith_trainer.data.verdicts import read_label, read_margin
 
 if TYPE_CHECKING:
     from tunesmith_trainer.data.layout import Layout
@@ -15,6 +16,7 @@ Content = str | list[Message]
 Row = dict[str, Any]
 """`text`, `messages`, `prompt` + `completion`, or `prompt` + `chosen` + `rejected`; each a text or messages.
 
+A completion may have a `label`, which is true of good ones, and a pair a `margin`.
 Or `prompt` alone, with the other columns of its row in `columns`.
 """
 _OF_REWARDS = frozenset({"prompts", "completions", "completion_ids", "log_metric"})  # what rewards get beside columns
@@ -71,6 +73,11 @@ def _instruction(raw: RawRow, layout: Layout) -> Row:
 
 
 def _preference(raw: RawRow, layout: Layout) -> Row:
+    pair = _pair(raw, layout)
+    return pair | {"margin": read_margin(raw, layout.columns["margin"])} if "margin" in layout.columns else pair
+
+
+def _pair(raw: RawRow, layout: Layout) -> Row:
     chosen_column, rejected_column = layout.columns["chosen"], layout.columns["rejected"]
     if "prompt" not in layout.columns:
         return _shared_prompt(raw, chosen_column, rejected_column)
@@ -79,16 +86,11 @@ def _preference(raw: RawRow, layout: Layout) -> Row:
     chosen, rejected = read_answer(raw, chosen_column), read_answer(raw, rejected_column)
     if isinstance(prompt, str) and isinstance(chosen, list) and isinstance(rejected, list):
         prompt = [_says("user", prompt)]
-    row = {
+    return {
         "prompt": prompt,
         "chosen": _without_prompt(raw, prompt, _as_prompt(prompt, chosen), chosen_column),
         "rejected": _without_prompt(raw, prompt, _as_prompt(prompt, rejected), rejected_column),
     }
-    if row["chosen"] == row["rejected"]:
-        raise raw.error(
-            f"columns {chosen_column!r} and {rejected_column!r} are equal, which prefers nothing", "remove the row"
-        )
-    return row
 
 
 def _shared_prompt(raw: RawRow, chosen_column: str, rejected_column: str) -> Row:
@@ -103,12 +105,29 @@ def _shared_prompt(raw: RawRow, chosen_column: str, rejected_column: str) -> Row
         (place for place, pair in enumerate(zip(chosen, rejected, strict=False)) if pair[0] != pair[1]),
         min(len(chosen), len(rejected)),
     )
+    if chosen == rejected:
+        shared = len(chosen) - 1  # what is wrong with it is told elsewhere
     if not shared or shared in {len(chosen), len(rejected)}:
         raise raw.error(
             f"the chats in {chosen_column!r} and {rejected_column!r} must begin alike and end in different answers",
             "correct the row or add a prompt column",
         )
     return {"prompt": chosen[:shared], "chosen": chosen[shared:], "rejected": rejected[shared:]}
+
+
+def _unpaired_preference(raw: RawRow, layout: Layout) -> Row:
+    label, column = read_label(raw, layout.columns["label"]), layout.columns["prompt"]
+    prompt = _prompt(raw, column)
+    if "completion" in layout.columns:
+        completion = _completion(raw, prompt, column, layout.columns["completion"])
+        return {"prompt": prompt, "completion": completion, "label": label}
+    if isinstance(prompt, str):
+        raise raw.error(
+            f"there is no completion, and column {column!r} is no chat that ends with it", "add a completion column"
+        )
+    if len(prompt) < 2 or prompt[-1]["role"] != "assistant":  # noqa: PLR2004 - a question and its answer
+        raise raw.error(f"column {column!r} does not end with an answer of the assistant", "correct or remove the row")
+    return {"prompt": prompt[:-1], "completion": prompt[-1:], "label": label}
 
 
 def _prompt_alone(raw: RawRow, layout: Layout) -> Row:
@@ -179,5 +198,6 @@ _MAKERS = {
     "prompt-completion": _prompt_completion,
     "instruction": _instruction,
     "preference": _preference,
+    "unpaired-preference": _unpaired_preference,
     "prompt": _prompt_alone,
 }

@@ -7,22 +7,24 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.data.messages import read_messages, read_text
 from tunesmith_trainer.data.raw import RawRow
 from tunesmith_trainer.data.readers import read_file
 from tunesmith_trainer.data.sources import SourceFile
 from tunesmith_trainer.errors import DataError, TrainerError
+from tunesmith_trainer.generate.best_of import Asked, Written, best_of, load_rewards
 from tunesmith_trainer.generate.loading import Writer, load_writer
 from tunesmith_trainer.generate.options import Options, parse
 from tunesmith_trainer.generation import complete
 
 if TYPE_CHECKING:
     from tunesmith_trainer.data.rows import Content
+    from tunesmith_trainer.rewards import Rewards
 
 _INTERRUPTED = 130  # as a shell says it of SIGINT
 _ASK = "> "
@@ -50,13 +52,17 @@ def _generate(options: Options) -> int:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
+    rewards = load_rewards(options) if options.rewards or options.reward_model else None
     writer = load_writer(options)
     transformers.set_seed(options.seed)
     if rows is None:
         _talk(writer, options)
     else:
+        asked = (Asked(row, _asked(writer, content)) for row, content in rows)
         with options.output.open("w", encoding="utf-8") if options.output else nullcontext(sys.stdout) as sink:
-            _write_all(writer, rows, options, sink)
+            for results in _results(writer, rewards, asked, options):
+                sink.writelines(json.dumps(result, ensure_ascii=False) + "\n" for result in results)
+                sink.flush()  # what is done is on the disk when the rest is interrupted
     return 0
 
 
@@ -85,26 +91,40 @@ def _content(row: RawRow) -> Content:
     raise row.error("there is no column 'prompt' or 'messages'", "add one")
 
 
-def _write_all(writer: Writer, rows: list[tuple[dict[str, Any], Content]], options: Options, sink: TextIO) -> None:
-    """Complete a batch at a time; what is done is on the disk when the rest is interrupted."""
-    iterator = iter(rows)
-    while batch := list(itertools.islice(iterator, options.batch_size)):
-        prompts = [_ids(writer, content) for _, content in batch]
-        completions = complete(writer.model, writer.tokenizer, prompts, options.sampling)
-        for (row, _), ids in zip(batch, completions, strict=True):
-            text = writer.tokenizer.decode(ids, skip_special_tokens=True)
-            sink.write(json.dumps(row | {"completion": text}, ensure_ascii=False) + "\n")
-        sink.flush()
+def _results(
+    writer: Writer, rewards: Rewards | None, asked: Iterator[Asked], options: Options
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows with their completions, a batch at a time."""
+    while batch := list(itertools.islice(asked, max(1, options.batch_size // options.best_of))):
+        written = _written(writer, batch, options)
+        if rewards is None:
+            found: Iterable[dict[str, Any]] = [{"completion": own[0].text} for own in written]
+        else:
+            found = best_of(rewards, batch, written)
+        yield [each.row | result for each, result in zip(batch, found, strict=True)]
+
+
+def _written(writer: Writer, batch: list[Asked], options: Options) -> list[list[Written]]:
+    """Return as many completions of each row as are wanted."""
+    prompts = [_ids(writer, asked.content) for asked in batch for _ in range(options.best_of)]
+    completions = complete(writer.model, writer.tokenizer, prompts, options.sampling)
+    written = (Written(writer.tokenizer.decode(ids, skip_special_tokens=True), ids) for ids in completions)
+    return [list(itertools.islice(written, options.best_of)) for _ in batch]
+
+
+def _asked(writer: Writer, content: Content) -> Content:
+    """Return a prompt as the model is asked it: a text becomes a chat where it was trained on chats."""
+    if isinstance(content, str):
+        return [{"role": "user", "content": content}] if writer.chat else content
+    if not writer.tokenizer.chat_template:
+        raise DataError("--input holds messages and the model's tokenizer has no chat template; use rows with a prompt")
+    return content
 
 
 def _ids(writer: Writer, content: Content) -> list[int]:
     """Return the token ids of a prompt, made as in training."""
     from tunesmith_trainer.data.encode import Encoder
 
-    if isinstance(content, str) and writer.chat:
-        content = [{"role": "user", "content": content}]
-    elif not isinstance(content, str) and not writer.tokenizer.chat_template:
-        raise DataError("--input holds messages and the model's tokenizer has no chat template; use rows with a prompt")
     return Encoder(writer.tokenizer, max_length=0).encode([content], generation_prompt=True)[0]
 
 
@@ -120,7 +140,7 @@ def _talk(writer: Writer, options: Options) -> None:
             said = []
             continue
         said.append({"role": "user", "content": line})
-        prompt = _ids(writer, said if writer.chat else line)
+        prompt = _ids(writer, list(said) if writer.chat else line)
         (ids,) = complete(writer.model, writer.tokenizer, [prompt], options.sampling, streamer=streamer)
         said.append({"role": "assistant", "content": writer.tokenizer.decode(ids, skip_special_tokens=True)})
 

@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
+from tunesmith_api.v1alpha1.model import ModelSource
+from tunesmith_api.v1alpha1.status import VolumePath
 from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
-from tunesmith_trainer.models.folders import ADAPTER_CONFIG, MODEL_CONFIG
+from tunesmith_trainer.models.classifier import Classifier, load_classifier
+from tunesmith_trainer.models.folders import ADAPTER_CONFIG, MODEL_CONFIG, Folder
 from tunesmith_trainer.models.tokenizers import first_line, has_tokenizer, load_tokenizer
 from tunesmith_trainer.models.vocabulary import make_room
 from tunesmith_trainer.outputs import RECORD_FILE
@@ -43,7 +48,7 @@ def load_writer(options: Options) -> Writer:
     """
     if options.adapter is not None:
         _require(options.adapter, "--adapter", ADAPTER_CONFIG, "an adapter as peft writes it")
-    base = options.model or _named_base(options.adapter)
+    base = options.model or _named_base(options.adapter, "--adapter", "name it with --model")
     _require(base, "--model", MODEL_CONFIG, "a model as save_pretrained writes it")
     folder = options.adapter if options.adapter is not None and has_tokenizer(options.adapter) else base
     tokenizer = load_tokenizer(folder, str(folder))
@@ -51,6 +56,35 @@ def load_writer(options: Options) -> Writer:
     if chat and not tokenizer.chat_template:
         raise InvalidSpec(f"--chat: the tokenizer of {folder} has no chat template; use --raw")
     return Writer(_load(base, options.adapter), tokenizer, chat)
+
+
+def load_judge(folder: Path) -> Classifier:
+    """Return the reward model in a folder: a classifier, or an adapter on the base that it names.
+
+    Raises:
+        ModelNotFound: The folder is missing or is not what it should be.
+        InvalidSpec: The model has no score head.
+    """
+    option = "--reward-model"
+    if not folder.is_dir():
+        raise ModelNotFound(f"{option}: the folder {folder} does not exist")
+    adapter = folder if (folder / ADAPTER_CONFIG).is_file() else None
+    base = folder if adapter is None else _named_base(adapter, option, "mount it there")
+    return load_classifier(_LocalFolder.at(base), adapter and _LocalFolder.at(adapter), "float32", ModelSource())
+
+
+class _LocalFolder(Folder):
+    """A folder that a command line names, on no claim that would be known."""
+
+    @classmethod
+    def at(cls, path: Path) -> _LocalFolder:
+        """Return the folder at a path."""
+        return cls(VolumePath(claim="", path=str(path)), path, "the reward model")
+
+    @property
+    @override
+    def name(self) -> str:
+        return f"{self.role} {self.path}"
 
 
 def _require(folder: Path, option: str, file: str, what: str) -> None:
@@ -63,16 +97,14 @@ def _require(folder: Path, option: str, file: str, what: str) -> None:
     raise ModelNotFound(f"{option}: {folder} has no {file}, so it is not {what}")
 
 
-def _named_base(adapter: Path | None) -> Path:
+def _named_base(adapter: Path | None, option: str, remedy: str) -> Path:
     """Return the folder of the base model that an adapter names."""
     if adapter is None:
         raise ValueError("neither a model nor an adapter was named")
     name = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
     base = Path(str(name))
     if not base.is_dir():
-        raise ModelNotFound(
-            f"--adapter: {adapter} belongs to the model {name}, which is not here; name it with --model"
-        )
+        raise ModelNotFound(f"{option}: {adapter} belongs to the model {name}, which is not here; {remedy}")
     return base
 
 

@@ -14,7 +14,8 @@ _Number = TypeVar("_Number", int, float)
 
 _EPILOG = """\
 Rows of --input are {"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}; rows of --output are the
-same with a column "completion". Without --input you are asked for prompts: an empty line begins a new chat, Ctrl-D or
+same with a column "completion"; with --rewards or --reward-model also "reward", their weighted sum, and "rewards".
+Without --input you are asked for prompts: an empty line begins a new chat, Ctrl-D or
 Ctrl-C ends."""
 
 
@@ -31,6 +32,9 @@ class Options:
         seed: Seed of the draw.
         batch_size: Prompts at a time.
         chat: Whether prompts go through the chat template; None to decide by what the model was trained on.
+        best_of: Completions of each prompt, of which the best is kept.
+        rewards: File of rewards, which say what is best.
+        reward_model: Folder of a classifier that says so.
     """
 
     model: Path | None
@@ -41,6 +45,9 @@ class Options:
     seed: int
     batch_size: int
     chat: bool | None
+    best_of: int
+    rewards: Path | None
+    reward_model: Path | None
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -51,6 +58,13 @@ def parse(arguments: Sequence[str]) -> Options:
         parser.error("name a --model, an --adapter, or both")
     if given.output is not None and given.input is None:
         parser.error("--output needs --input: without it you are asked for prompts")
+    scored = given.rewards is not None or given.reward_model is not None
+    if scored and given.input is None:
+        parser.error("--rewards and --reward-model need --input: without it you are asked for prompts")
+    if given.best_of > 1 and not scored:
+        parser.error("--best-of needs --rewards or --reward-model, which say what is best")
+    if given.best_of > 1 and given.temperature == 0:
+        parser.error("--best-of needs a --temperature above 0: all completions of a prompt would be the same")
     return Options(
         model=given.model,
         adapter=given.adapter,
@@ -60,6 +74,9 @@ def parse(arguments: Sequence[str]) -> Options:
         seed=given.seed,
         batch_size=given.batch_size,
         chat=given.chat,
+        best_of=given.best_of,
+        rewards=given.rewards,
+        reward_model=given.reward_model,
     )
 
 
@@ -85,7 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--top-p", type=_number(float, 1e-6, 1), default=0.9, help="probability to draw from; default: %(default)s")
     add("--max-new-tokens", type=_number(int, 1, 10**6), default=256, help="default: %(default)s")
     add("--seed", type=_number(int, 0, 2**32 - 1), default=42, help="seed of the draw; default: %(default)s")
-    add("--batch-size", type=_number(int, 1, 4096), default=8, help="prompts at a time; default: %(default)s")
+    add("--batch-size", type=_number(int, 1, 4096), default=8, help="completions at a time; default: %(default)s")
+    add("--best-of", type=_number(int, 1, 1024), default=1, metavar="N", help="keep the best of N; default: 1")
+    add("--rewards", type=Path, metavar="FILE", help="what is good: YAML list as spec.rewards, or run-record.json")
+    add("--reward-model", type=Path, metavar="FOLDER", help="what is good: a classifier with one score, or its adapter")
     way = parser.add_mutually_exclusive_group()
     way.add_argument(
         "--chat",

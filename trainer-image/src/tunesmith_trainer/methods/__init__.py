@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tunesmith_trainer.methods import dpo, grpo, ppo, pretrain, rloo, sft
+from tunesmith_trainer.methods import cpo, dpo, grpo, kto, orpo, ppo, pretrain, reward, rloo, sft, simpo
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,4 +46,16 @@ class Method(Protocol):
         """Return how rows become token ids."""
 
 
-METHODS: dict[str, Method] = {"pretrain": pretrain, "sft": sft, "dpo": dpo, "grpo": grpo, "rloo": rloo, "ppo": ppo}
+METHODS: dict[str, Method] = {
+    "pretrain": pretrain,
+    "sft": sft,
+    "dpo": dpo,
+    "kto": kto,
+    "reward": reward,
+    "orpo": orpo,
+    "cpo": cpo,
+    "simpo": simpo,
+    "grpo": grpo,
+    "rloo": rloo,
+    "ppo": ppo,
+}

@@ -2,105 +2,87 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.methods.dpo import Dpo
-from tunesmith_trainer.data.corpus import open_corpora
-from tunesmith_trainer.data.encode import Encoder, encode_preferences
-from tunesmith_trainer.data.feed import Feed
+from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.methods.arguments import config_arguments, method_block
-from tunesmith_trainer.methods.plan import TrainingPlan
-from tunesmith_trainer.models.adapters.lora import lora_b_ratio
-from tunesmith_trainer.models.adapters.settling import require_unchanged_base, settle_adapter
-from tunesmith_trainer.models.head import use_plain_head
-from tunesmith_trainer.models.prepare import plan_model
-from tunesmith_trainer.models.tokenizers import ensure_chat_template
+from tunesmith_trainer.methods.preference import PreferenceTask, make_pair_feed, open_pairs
+from tunesmith_trainer.models.adapters.settling import require_unchanged_base
+from tunesmith_trainer.models.reference import reference_model
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from collections.abc import Iterator
 
     from tunesmith_trainer.context import RunContext
-    from tunesmith_trainer.data.corpus import Corpora
+    from tunesmith_trainer.methods.plan import TrainingPlan
+
+# Arguments of trl.DPOConfig that the block has under the same name.
+_SAME = (
+    "beta",
+    "label_smoothing",
+    "f_divergence_type",
+    "f_alpha_divergence_coef",
+    "ld_alpha",
+    "use_weighting",
+    "discopop_tau",
+    "precompute_ref_log_probs",
+    "precompute_ref_batch_size",
+    "sync_ref_model",
+    "ref_model_mixup_alpha",
+    "ref_model_sync_steps",
+    "pad_to_multiple_of",
+)
+
+open_rows = open_pairs
+make_feed = make_pair_feed
 
 
 def build(context: RunContext) -> TrainingPlan:
     """Return a trainer that is ready to train; see `methods.Method`."""
     from trl import DPOConfig
 
-    from tunesmith_trainer.methods.preference_trainer import PreparedDPOTrainer
+    from tunesmith_trainer.methods.dpo_trainer import PreparedDPOTrainer
 
-    # Makes the processes know each other, which then fetch rows once for all.
-    arguments = DPOConfig(**trl_arguments(context))
-    corpora = open_rows(context)
-    source = plan_model(context, arguments)
-    tokenizer = source.tokenizer((), arguments)
-    given_template = corpora.chat and ensure_chat_template(tokenizer)
-    feed = make_feed(context, tokenizer)
-    train, report = feed.table(corpora.train, "train on")
-    held_out, held_out_report = feed.table(corpora.evaluation, "evaluate on") if corpora.evaluation else (None, None)
-    prepared = source.load(tokenizer)
-    if prepared.adapter_config is not None:
+    options = method_block(context, Dpo)
+    task = PreferenceTask.begin(context, DPOConfig(**trl_arguments(context)))
+    if options.sync_ref_model and task.source.trains_adapter:
+        raise InvalidSpec(
+            "spec.dpo.syncRefModel: an earlier adapter is trained further, and its frozen copy can not follow it;"
+            " remove syncRefModel, or use model.fromJob.fromAdapter: merge without peft"
+        )
+    prepared = task.source.load(task.tokenizer)
+    if prepared.adapter_config is not None and context.run.reference is None:
         require_unchanged_base(prepared.adapter_config)
-    trainer = PreparedDPOTrainer(
-        training=context.run.spec.training,
-        lora_b_ratio=lora_b_ratio(context.run.spec.peft),
-        model=prepared.model,
-        # TRL would load its own from the path in the config, which is not what is trained when that is a merge.
-        ref_model=None if source.trains_adapter else copy.deepcopy(prepared.model).eval(),
-        args=arguments,
-        train_dataset=train,
-        eval_dataset=held_out,
-        processing_class=tokenizer,
-        peft_config=prepared.adapter,
-    )
-    settle_adapter(trainer.model)
-    use_plain_head(trainer)
-    return TrainingPlan(
-        trainer=trainer,
-        output=prepared.output,
-        evaluates=held_out is not None,
-        data_digest=corpora.digest,
-        data_report=corpora.report
-        | {"train": report, "evaluation": held_out_report, "chatTemplateGiven": given_template},
-    )
+    # Before the first step the model itself is what it will be compared with.
+    ahead = options.precompute_ref_log_probs and context.run.reference is None
+    reference = None if ahead else reference_model(context, prepared, task.tokenizer)
+    trainer = PreparedDPOTrainer(ref_model=reference, **task.trainer_arguments(prepared))
+    return task.plan(trainer, prepared)
 
 
 def trl_arguments(context: RunContext) -> dict[str, Any]:
     """Return the arguments of trl.DPOConfig; see `methods.Method`."""
     from trl import DPOConfig
 
-    return config_arguments(context, DPOConfig, **_loss(method_block(context, Dpo)))
+    options = method_block(context, Dpo)
+    losses, weights = zip(*_losses(options), strict=True)
+    own = {name: getattr(options, name) for name in _SAME}
+    return config_arguments(context, DPOConfig, **own, loss_type=list(losses), loss_weights=list(weights))
 
 
-def open_rows(context: RunContext) -> Corpora:
-    """Return the rows to train and to evaluate on."""
-    return open_corpora(context.run.spec, context, ("preference",))
-
-
-def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:
-    """Return how rows become token ids of prompt and answers."""
-    encoder = Encoder(tokenizer, context.run.spec.training.max_length)
-    return Feed(
-        lambda drawn, counts: encode_preferences(drawn, encoder, counts),
-        ("prompt_ids", "chosen_ids", "rejected_ids"),
-        encoder.max_length,
-    )
-
-
-def _loss(dpo: Dpo) -> dict[str, Any]:
-    """Return beta and the loss; TRL's `sigmoid` loss ignores label smoothing.
+def _losses(options: Dpo) -> Iterator[tuple[str, float]]:
+    """Yield TRL's losses and their weights; its `sigmoid` ignores label smoothing.
 
     Conservative DPO is -(1 - e) log s(x) - e log s(-x), where TRL's `robust` is
     (-(1 - e) log s(x) + e log s(-x)) / (1 - 2 e) and `sigmoid` is -log s(x). As log s(x) - log s(-x) = x, it is
     2 (1 - e) times `sigmoid` less (1 - 2 e) times `robust`.
     """
-    share = dpo.label_smoothing
-    if share == 0:
-        return {"beta": dpo.beta, "loss_type": ["sigmoid"]}
-    return {
-        "beta": dpo.beta,
-        "label_smoothing": share,
-        "loss_type": ["sigmoid", "robust"],
-        "loss_weights": [2 * (1 - share), -(1 - 2 * share)],
-    }
+    share = options.label_smoothing
+    weights = options.loss_weights or (1.0,) * len(options.loss_type)
+    for loss, weight in zip(options.loss_type, weights, strict=True):
+        if loss == "sigmoid" and share > 0:
+            yield "sigmoid", 2 * (1 - share) * weight
+            yield "robust", -(1 - 2 * share) * weight
+        else:
+            yield loss, weight

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 open_rows = open_prompts
 
+# What must not be set beside the spec: columns are for rewards, whose weights the spec has; the table of completions is
+# ours; and so is the reference, which TRL would look for in vain to let it follow.
+_OURS = {"remove_unused_columns": False, "reward_weights": None, "log_completions": False, "sync_ref_model": False}
+
 
 def online_plan(
     context: RunContext, arguments: GRPOConfig | RLOOConfig, trainer_class: type[OnlineTrainer]
@@ -109,7 +113,7 @@ def online_arguments(context: RunContext, config: type) -> dict[str, Any]:
         **block.model_dump(exclude={"vllm"}),
         **_vllm(block.vllm, training.max_length),
         shuffle_dataset=training.train_sampling_strategy != "sequential",
-        log_completions=False,
+        **_OURS,
     )
     # A prompt that leaves a completion no room is left out before; TRL cuts nothing.
     del arguments["max_length"]

@@ -54,22 +54,42 @@ def load_classifier(base: Folder, adapter: Folder | None, dtype: str, source: Mo
     from peft import PeftModel
 
     base.require_model()
-    if adapter is None and not has_score_head(base, trusted=source.trust_remote_code):
-        raise InvalidSpec(
-            f"{base.name} is a language model without a score head: train one on it with method: reward, or choose a"
-            " sequence classifier"
-        )
-    if adapter is not None:
-        require_score_adapter(adapter)
+    require_classifier(base, adapter, trusted=source.trust_remote_code)
     # Only an adapter brings the head that is drawn here.
     model: PreTrainedModel | PeftModel = classifier_weights(base, dtype, source, seed=0)
     if adapter is not None:
         make_room(model, read_config(adapter))
         model = PeftModel.from_pretrained(model, adapter.path, local_files_only=True)
-    folder = adapter if adapter is not None and has_tokenizer(adapter.path) else base
-    tokenizer = load_tokenizer(folder.path, folder.name, trusted=source.trust_remote_code)
+    tokenizer = load_own_tokenizer(base, adapter, trusted=source.trust_remote_code)
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     return Classifier(model.eval().requires_grad_(requires_grad=False), tokenizer)
+
+
+def require_classifier(base: Folder, adapter: Folder | None, *, trusted: bool) -> None:
+    """Refuse what is no trained classifier with one score, before its weights are loaded.
+
+    Args:
+        base: The whole model, or the one that the adapter belongs to.
+        adapter: The adapter.
+        trusted: Whether code in the folder may be run.
+
+    Raises:
+        ModelNotFound: A config can not be read.
+        InvalidSpec: It is none.
+    """
+    if adapter is not None:
+        require_score_adapter(adapter)
+    elif not has_score_head(base, trusted=trusted):
+        raise InvalidSpec(
+            f"{base.name} is a language model without a score head: train one on it with method: reward, or choose a"
+            " sequence classifier"
+        )
+
+
+def load_own_tokenizer(base: Folder, adapter: Folder | None, *, trusted: bool) -> PreTrainedTokenizerBase:
+    """Return the tokenizer that a classifier was trained with; an adapter may bring it."""
+    folder = adapter if adapter is not None and has_tokenizer(adapter.path) else base
+    return load_tokenizer(folder.path, folder.name, trusted=trusted)
 
 
 def classifier_weights(

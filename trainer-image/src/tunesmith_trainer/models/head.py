@@ -34,10 +34,11 @@ def use_plain_head(trainer: Trainer) -> None:
     for model in (trainer.model, getattr(trainer, "ref_model", None)):
         if model is not None:
             base = model.get_base_model() if hasattr(model, "peft_config") else model
-            _patch(base, getattr(trainer, "temperature", 1.0))
+            weighs = getattr(trainer, "use_weighting", False)
+            _patch(base, getattr(trainer, "temperature", 1.0), weighs=weighs)
 
 
-def _patch(model: PreTrainedModel | PeftModel, temperature: float) -> None:
+def _patch(model: PreTrainedModel | PeftModel, temperature: float, *, weighs: bool) -> None:
     config = model.config.get_text_config()
     if hasattr(config, _ROUTING) or any(getattr(config, name, None) is not None for name in _TRANSFORMING):
         return
@@ -57,13 +58,13 @@ def _patch(model: PreTrainedModel | PeftModel, temperature: float) -> None:
         count = kwargs.pop("num_items_in_batch", None)
         hidden = self.base_model(*args, **(kwargs | {"use_cache": False})).last_hidden_state[:, :-1]
         logits = self.get_output_embeddings()(hidden[scored]) / temperature
-        return _score(logits, labels[:, 1:], scored, count)
+        return _score(logits, labels[:, 1:], scored, count, weighs=weighs)
 
     model.forward = types.MethodType(forward, model)
 
 
-def _score(logits: torch.Tensor, labels: torch.Tensor, scored: torch.Tensor, count: Any) -> Any:
-    """Return what TRL's head returns: figures per position, zero where no label is."""
+def _score(logits: torch.Tensor, labels: torch.Tensor, scored: torch.Tensor, count: Any, *, weighs: bool) -> Any:
+    """Return what TRL's head returns: figures per position, zero where no label is; WPO's too where DPO weighs."""
     import torch
     from trl.trainer.utils import FusedCausalLMOutput
 
@@ -77,6 +78,8 @@ def _score(logits: torch.Tensor, labels: torch.Tensor, scored: torch.Tensor, cou
             "mean_logits": logits.mean(-1),
             "is_top1": logits.argmax(-1) == targets,
         }
+        if weighs:
+            figures["log_sum_sq_probs"] = (2 * chances).logsumexp(-1)
     items = scored.sum().clamp(min=1) if count is None else count
     return FusedCausalLMOutput(
         loss=-log_probs.sum() / items,

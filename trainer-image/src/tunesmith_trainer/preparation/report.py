@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_api.v1alpha1.methods.kto import Kto
 from tunesmith_api.v1alpha1.preparation import (
     MAX_FINDINGS,
     MAX_WARNINGS,
     WARNING_LENGTH,
+    AnswerFinding,
     DatasetFinding,
     MemoryEstimate,
     PreparationReport,
     TokenLengths,
 )
+from tunesmith_trainer.data.balance import weight_advice
+from tunesmith_trainer.methods.arguments import method_block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.models.outline import Outline
 
 _MANY_CUT = 0.05
 _LITTLE_LOSS = 0.05
+_MUCH_LONGER = 2.0
+_RARE = 0.1
 
 
-def compose(context: RunContext, data: dict[str, Any], outline: Outline, memory: MemoryEstimate) -> PreparationReport:
+@dataclass(frozen=True)
+class Models:
+    """What was found about the models of a run.
+
+    Attributes:
+        outline: What is known of the one that is trained, without its weights.
+        memory: What training needs of one device.
+        warnings: What is allowed but probably not meant about those beside it.
+    """
+
+    outline: Outline
+    memory: MemoryEstimate
+    warnings: tuple[str, ...] = ()
+
+
+def compose(context: RunContext, data: dict[str, Any], models: Models) -> PreparationReport:
     """Return the report.
 
     Args:
         context: The run.
         data: What was found in the data, as it goes into the run's record.
-        outline: What is known of the model without its weights.
-        memory: What training needs of one device.
+        models: What was found about the models.
     """
     train, evaluation = data["train"], data["evaluation"]
     lengths = train["tokenLength"]
@@ -40,19 +61,28 @@ def compose(context: RunContext, data: dict[str, Any], outline: Outline, memory:
         "rows": train["rows"],
         "evaluation_rows": evaluation["rows"] if evaluation else None,
         "tokens": train["tokens"],
-        "token_lengths": TokenLengths(**{name: int(lengths[name]) for name in TokenLengths.model_fields}),
+        "token_lengths": _lengths(lengths),
         "truncated_share": train["truncatedShare"],
         "dropped_rows": train["dropped"],
         "loss_share": train["lossShare"],
         "duplicate_rows": train["duplicates"],
-        "parameters": outline.shape.parameters,
-        "trainable_parameters": outline.shape.trained,
-        "memory": memory,
+        "alike_pairs": train.get("alike"),
+        "answers": tuple(
+            AnswerFinding(kind=kind, count=each["count"], token_lengths=_lengths(each))
+            for kind, each in train.get("answers", {}).items()
+        ),
+        "parameters": models.outline.shape.parameters,
+        "trainable_parameters": models.outline.shape.trained,
+        "memory": models.memory,
     }
     report = PreparationReport(**found)
-    warnings = [*_warnings(report, context.run.spec.training.max_length)]
+    warnings = [*models.warnings, *warnings_of(report, context.run.spec.training.max_length)]
+    if context.run.spec.method == "kto":
+        advice = weight_advice(train["labels"], method_block(context, Kto))
+        warnings += [advice] if advice else []
     if data.get("chatTemplateGiven"):
         warnings.append("the tokenizer has no chat template and gets ChatML; the output carries it")
+    warnings += data.get("rewardWarnings", ())
     kept = tuple(warning[:WARNING_LENGTH] for warning in warnings[:MAX_WARNINGS])
     return report.model_copy(update={"warnings": kept})
 
@@ -69,6 +99,10 @@ def summary(report: PreparationReport, max_length: int) -> str:
     )
 
 
+def _lengths(found: Mapping[str, float]) -> TokenLengths:
+    return TokenLengths(**{name: int(found[name]) for name in TokenLengths.model_fields})
+
+
 def _datasets(data: dict[str, Any]) -> Iterator[DatasetFinding]:
     drawn = {**((data["evaluation"] or {}).get("drawn") or {}), **data["train"]["drawn"]}
     for source in data["sources"]:
@@ -76,7 +110,8 @@ def _datasets(data: dict[str, Any]) -> Iterator[DatasetFinding]:
         yield DatasetFinding(field=source["field"], format=source["format"], rows=rows)
 
 
-def _warnings(report: PreparationReport, max_length: int) -> Iterator[str]:
+def warnings_of(report: PreparationReport, max_length: int) -> Iterator[str]:
+    """Yield what is allowed but probably not meant, and what to do about it."""
     if report.dropped_rows:
         yield (
             f"{report.dropped_rows} rows are left out: within training.maxLength of {max_length} no token of them"
@@ -94,6 +129,28 @@ def _warnings(report: PreparationReport, max_length: int) -> Iterator[str]:
             f"only {_percent(report.loss_share)} of the tokens carry loss, so most of the time goes into reading"
             " prompts; shorten them, or learn from the prompts too"
         )
+    yield from _of_answers(report)
+
+
+def _of_answers(report: PreparationReport) -> Iterator[str]:
+    """Yield what is probably not meant about answers that are compared with each other."""
+    if report.alike_pairs:
+        yield (
+            f"{report.alike_pairs} pairs are the same within training.maxLength and teach nothing; raise it or remove"
+            " them"
+        )
+    if len(report.answers) < 2:  # noqa: PLR2004 - one kind is compared with nothing
+        return
+    shorter, *_, longer = sorted(report.answers, key=lambda answer: answer.token_lengths.p50)
+    if longer.token_lengths.p50 >= _MUCH_LONGER * max(shorter.token_lengths.p50, 1):
+        yield (
+            f"half of the {longer.kind} answers have {longer.token_lengths.p50} tokens or more, of the {shorter.kind}"
+            f" ones {shorter.token_lengths.p50}: the model may learn length before anything else; balance them"
+        )
+    rarest = min(report.answers, key=lambda answer: answer.count)
+    total = sum(answer.count for answer in report.answers)
+    if rarest.count < _RARE * total:
+        yield f"only {_percent(rarest.count / total)} of the answers are {rarest.kind}; add some, or weigh them more"
 
 
 def _percent(share: float) -> str:

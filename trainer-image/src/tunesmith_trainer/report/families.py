@@ -16,6 +16,7 @@ _KNOWN: dict[str, dict[str, tuple[str, ...]]] = {
     "Rewards": {
         "Reward": ("reward",),
         "Rewards one by one": ("rewards/*/mean",),
+        "Scores less the cost of divergence": ("objective/rlhf_reward", "objective/scores"),
         "Spread of the rewards": ("reward_std",),
         "Pairs told apart, share": ("rewards/accuracies", "accuracy"),
         "Margin of chosen over rejected": ("rewards/margins", "margin"),
@@ -25,9 +26,9 @@ _KNOWN: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "Training": {
         "Loss": ("loss",),
-        "Policy loss": ("policy_loss",),
-        "Value loss": ("value_loss",),
-        "Explained variance of the values": ("explained_variance",),
+        "Policy loss": ("policy_loss", "loss/policy_avg"),
+        "Value loss": ("loss/value_avg",),
+        "Explained variance of the values": ("val/explained_variance",),
         "Negative log-likelihood of the chosen answers": ("nll_loss",),
         "Learning rate": ("learning_rate",),
         "Throughput, tokens per second": ("tokens_per_second",),
@@ -35,9 +36,11 @@ _KNOWN: dict[str, dict[str, tuple[str, ...]]] = {
         "Token accuracy": ("mean_token_accuracy",),
     },
     "Policy": {
-        "KL divergence from the reference": ("kl",),
-        "Entropy": ("entropy",),
+        "KL divergence from the reference": ("kl", "objective/kl"),
+        "KL divergence within a rollout": ("policy/approxkl_avg",),
+        "Entropy": ("entropy", "policy/entropy_avg"),
         "Clipped, share": ("clip_ratio/region_mean", "clip_ratio/low_mean", "clip_ratio/high_mean"),
+        "Clipped of policy and values, share": ("policy/clipfrac_avg", "val/clipfrac_avg"),
     },
     "Completions": {
         "Length, tokens": ("completions/mean_length", "completions/min_length", "completions/max_length"),

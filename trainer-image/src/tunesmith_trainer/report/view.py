@@ -24,7 +24,8 @@ _HELD_OUT = {
     LOSS: "Held-out loss",
     PERPLEXITY: "Perplexity",
 }
-_TRAINED = {"reward": "Reward", "kl": "KL from the reference", "loss": "Training loss"}
+_KL = "KL from the reference"
+_TRAINED = {"reward": "Reward", "kl": _KL, "objective/kl": _KL, "loss": "Training loss"}
 _MEANINGLESS = frozenset({LOSS, "loss"})
 """For a policy that is trained for its reward: the loss of a policy gradient does not fall as it learns."""
 _DRAWN = "drawn"

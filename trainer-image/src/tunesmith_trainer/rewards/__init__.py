@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
 from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.rewards.base import Content, RewardFunction, Scores
 from tunesmith_trainer.rewards.builtin import (
@@ -17,6 +18,7 @@ from tunesmith_trainer.rewards.builtin import (
     repetition_reward,
 )
 from tunesmith_trainer.rewards.functions import function_reward
+from tunesmith_trainer.rewards.tokenizers import foreign_warning, is_foreign
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -76,7 +78,7 @@ class Rewards:
     def report(self) -> dict[str, Any]:
         """What the run record tells of the rewards; the counts of failures in it go on growing."""
         return {
-            function.__name__: {"weight": weight, "failures": function.failures.counts}
+            function.__name__: {"weight": weight, **function.facts}
             for function, weight in zip(self.functions, self.weights, strict=True)
         }
 
@@ -102,13 +104,31 @@ def build_rewards(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Re
         DataError: A ConfigMap lacks a function's key.
         ModelNotFound: A model is missing or not whole.
     """
-    wanted = context.run.spec.rewards or ()
-    functions = []
-    for index, reward in enumerate(wanted):
-        field = f"spec.rewards[{index}]"
-        score = _model_scorer(context, reward.name, field, tokenizer) or plain_scorer(reward, field, context)
-        functions.append(RewardFunction(reward.name, score))
-    return Rewards(functions, [reward.weight for reward in wanted])
+    wanted = rewards_of(context)
+    return Rewards(
+        [_function(context, reward, field, tokenizer) for field, reward in wanted.items()],
+        [reward.weight for reward in wanted.values()],
+    )
+
+
+def rewards_of(context: RunContext) -> dict[str, Reward]:
+    """Return the rewards of a run's spec by their field; none of a method that has no use for them."""
+    spec = context.run.spec
+    rewards = (isinstance(spec, AlignmentJobSpec) and spec.rewards) or ()
+    return {f"spec.rewards[{index}]": reward for index, reward in enumerate(rewards)}
+
+
+def _function(context: RunContext, reward: Reward, field: str, writer: PreTrainedTokenizerBase) -> RewardFunction:
+    if reward.model is None:
+        return RewardFunction(reward.name, plain_scorer(reward, field, context))
+    # Models cost the import of torch.
+    from tunesmith_trainer.rewards.models import model_reward
+
+    scorer = model_reward(context, reward.name, f"{field}.model")
+    foreign = is_foreign(scorer.tokenizer, writer)
+    if foreign:
+        _log.warning("%s", foreign_warning(f"{field}.model"))
+    return RewardFunction(reward.name, scorer, {"foreignTokenizer": foreign})
 
 
 def plain_scorer(reward: Reward, field: str, mounts: Mounts) -> Scorer:
@@ -136,26 +156,3 @@ def plain_scorer(reward: Reward, field: str, mounts: Mounts) -> Scorer:
     if reward.function is not None:
         return function_reward(reward.function, f"{field}.function", mounts)
     raise InvalidSpec(f"{field}: set exactly one of model, regex, answer, length, repetition, jsonSchema, function")
-
-
-def _model_scorer(context: RunContext, name: str, field: str, writer: PreTrainedTokenizerBase) -> Scorer | None:
-    """Return what scores for a reward that is a model; None for another one."""
-    model = context.run.reward_models.get(name)
-    if model is None:
-        return None
-    from tunesmith_trainer.models.classifier import load_classifier
-    from tunesmith_trainer.models.places import find_folders
-    from tunesmith_trainer.rewards.models import ModelReward, is_foreign
-
-    folders = find_folders(context, model, f"{field}.model")
-    spec = context.run.spec
-    classifier = load_classifier(folders.base, folders.adapter, spec.model.dtype, spec.model)
-    if is_foreign(classifier.tokenizer, writer):
-        _log.warning("%s", foreign_warning(f"{field}.model"))
-    where = folders.adapter or folders.base
-    return ModelReward(classifier, where.name, batch_size=spec.training.per_device_train_batch_size)
-
-
-def foreign_warning(field: str) -> str:
-    """Return what to tell of a reward model with another vocabulary than the model that writes."""
-    return f"{field} has another tokenizer than spec.model: completions are put to it as text, which it tokenises anew"

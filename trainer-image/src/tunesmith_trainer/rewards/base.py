@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,9 +120,17 @@ def each(score: Callable[[Sample], float | None]) -> Scorer:
 class RewardFunction:
     """A reward as `reward_funcs` of TRL's trainers takes it; TRL logs it under `__name__`."""
 
-    def __init__(self, name: str, score: Scorer) -> None:
+    def __init__(self, name: str, score: Scorer, facts: Mapping[str, Any] | None = None) -> None:
+        """Make one.
+
+        Args:
+            name: Its name.
+            score: What scores.
+            facts: What the run record tells of it, beside its failures.
+        """
         self.__name__ = name
         self.failures = Failures(name)
+        self.facts = {**(facts or {}), "failures": self.failures.counts}
         self._score = score
 
     def __call__(

@@ -7,16 +7,36 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.data.encode import Encoder
+from tunesmith_trainer.models.classifier import load_classifier
+from tunesmith_trainer.models.places import find_folders
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
+    from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.data.rows import Content
     from tunesmith_trainer.models.classifier import Classifier
     from tunesmith_trainer.rewards.base import Batch, Failures, Scores
 
 _log = logging.getLogger(__name__)
+
+
+def model_reward(context: RunContext, name: str, field: str) -> ModelReward:
+    """Return the reward that a model of the run gives.
+
+    Args:
+        context: The run.
+        name: Name of the reward.
+        field: The field that names the model, for messages.
+
+    Raises:
+        ModelNotFound: It is missing or not whole.
+        InvalidSpec: It is no classifier with one score.
+    """
+    spec = context.run.spec
+    folders = find_folders(context, context.run.reward_models[name], field)
+    classifier = load_classifier(folders.base, folders.adapter, spec.model.dtype, spec.model)
+    where = (folders.adapter or folders.base).name
+    return ModelReward(classifier, where, batch_size=spec.training.per_device_train_batch_size)
 
 
 class ModelReward:
@@ -33,13 +53,13 @@ class ModelReward:
         from accelerate import PartialState
 
         self._model = classifier.model.to(PartialState().device)
-        self._tokenizer = classifier.tokenizer
+        self.tokenizer = classifier.tokenizer
         self._name = name
         self._batch_size = batch_size
-        if ensure_chat_template(self._tokenizer):
+        if ensure_chat_template(self.tokenizer):
             _log.warning("%s has no chat template; chats are put to it as ChatML", name)
         positions = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
-        self._encoder = Encoder(self._tokenizer, positions or self._tokenizer.model_max_length, "left")
+        self._encoder = Encoder(self.tokenizer, positions or self.tokenizer.model_max_length, "left")
         self._told_cut = False
 
     def __call__(self, batch: Batch, failures: Failures) -> Scores:
@@ -69,7 +89,7 @@ class ModelReward:
     def _scores(self, rows: list[list[int]]) -> list[float]:
         import torch
 
-        padded = self._tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(self._model.device)
+        padded = self.tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(self._model.device)
         with torch.inference_mode():
             scores: list[float] = self._model(**padded).logits[:, 0].float().tolist()
         return scores
@@ -88,8 +108,3 @@ def _user(text: str) -> dict[str, str]:
 
 def _assistant(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
-
-
-def is_foreign(tokenizer: PreTrainedTokenizerBase, writer: PreTrainedTokenizerBase) -> bool:
-    """Return whether a reward model's tokenizer is another one than that of the model that writes."""
-    return bool(tokenizer.get_vocab() != writer.get_vocab())

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tunesmith_api.base import ApiModel, remedy
+from tunesmith_api.base import ApiModel, Rule, remedy
 from tunesmith_api.v1alpha1.datasets import DataFormat
 
 PadToMultipleOf = Annotated[
@@ -54,6 +54,12 @@ class MethodBlock(ApiModel):
     learning_rates: ClassVar[LearningRates]
     ignored: ClassVar[Mapping[str, str]] = {}
     """Fields of `spec.training` that would change nothing, each with the reason and what to do instead."""
+    spec_rules: ClassVar[tuple[Rule, ...]] = ()
+    """What a job of this method may not say outside of the block; `self` is its spec."""
+    fewest_rows: ClassVar[int] = 1
+    """Rows that a micro-batch has at least, in training and in evaluation."""
+    takes_margins: ClassVar[bool] = False
+    """Whether it learns by how much an answer is preferred."""
     task: ClassVar[Task] = "CAUSAL_LM"
     """What the trained model is made for."""
     has_reference: ClassVar[bool] = False

@@ -21,10 +21,11 @@ _REFUSED: Mapping[str, str] = {
     ),
     "figures are logged and reported by the job": (
         "report_to run_name project trackio_space_id trackio_bucket_id trackio_static_space_id disable_tqdm"
-        " logging_nan_inf_filter logging_first_step eval_on_start debug"
+        " logging_nan_inf_filter logging_first_step eval_on_start debug generate_during_eval"
     ),
     "the model, its code and its tokens come by spec.model": (
         "trust_remote_code model_init_kwargs chat_template_path eos_token pad_token use_cache liger_kernel_config"
+        " is_encoder_decoder"
     ),
     "processes and devices are the job's: use accelerator, numNodes, numProcPerNode and model.dtype": (
         "deepspeed fsdp fsdp_config accelerator_config parallelism_config local_rank ddp_backend use_cpu bf16 fp16"
@@ -33,7 +34,7 @@ _REFUSED: Mapping[str, str] = {
     "rows are prepared by the job: use datasets and the method's block": (
         "dataset_kwargs dataset_num_proc dataset_text_field shuffle_dataset truncation_mode packing packing_strategy"
         " eval_packing padding_free remove_unused_columns label_names length_column_name completion_only_loss"
-        " assistant_only_loss precompute_ref_log_probs precompute_ref_batch_size"
+        " assistant_only_loss precompute_ref_log_probs precompute_ref_batch_size padding_value max_completion_length"
     ),
     "attempts begin and resume by themselves, exactly": (
         "resume_from_checkpoint ignore_data_skip enable_jit_checkpoint restore_callback_states_from_checkpoint do_train"

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tunesmith_api.base import ApiModel, Rule, cel
 from tunesmith_api.v1alpha1.training.steps import WHOLE_OR_SHARE
+from tunesmith_api.v1alpha1.types import FigureName
 
 _EVALUATES = "has(self.evalStrategy) && self.evalStrategy != 'no'"
 MEASURING_RULES = (
@@ -87,18 +88,10 @@ class Measuring(ApiModel):
         ),
     ] = False
     metric_for_best_model: Annotated[
-        str | None,
+        FigureName | None,
         Field(
-            min_length=1,
-            max_length=63,
             description="Evaluated figure that tells which model is best, such as loss or, for dpo, rewards/accuracies."
             " Default, where there are evaluations: loss; reward of methods that sample.",
-            json_schema_extra=cel(
-                Rule(
-                    "self.matches('^[A-Za-z0-9_./-]+$')",
-                    "must be the name of an evaluated figure, such as loss: letters, digits, '_', '.', '/' and '-'",
-                )
-            ),
         ),
     ] = None
     greater_is_better: Annotated[

@@ -43,6 +43,7 @@ _MOMENTUM = 4.0
 _TILE_TOKENS, _TILE_WORDS = 4096, 32768
 _TILE_COPIES = {"cpu": 3, "cuda": 1}  # in steps of torch, or in one kernel
 _SCORES = 3  # attention weights before and after dropout, and what was dropped
+_DRAWN_COPIES = 3  # logits, those that are drawn from, and their probabilities
 _RUNTIME = {"cpu": 600 << 20, "cuda": 1 << 30}  # interpreter and libraries; the device's context and workspaces
 
 
@@ -52,23 +53,27 @@ class MemoryEstimate:
 
     Attributes:
         weights: Weights of the model, adapter included.
-        reference: The frozen copy that a preference method compares with.
+        reference: The frozen copy that the model is compared with.
+        frozen: Other frozen models: those of rewards, or a reference that is another model.
         optimizer: State of the optimiser.
         gradients: Gradients, and what several processes exchange them in.
         activations: What is kept for the backward pass, at the longest sequences.
         one_layer: What is kept of one layer: it is there when all gradients are.
         head: What scoring the vocabulary takes at once.
+        generation: Keys and values of the completions that are sampled at once, at their longest, and their scores.
         runtime: What the process takes without any of these.
         accumulates: Whether gradients are there already while activations are kept.
     """
 
     weights: int
     reference: int
+    frozen: int
     optimizer: int
     gradients: int
     activations: int
     one_layer: int
     head: int
+    generation: int
     runtime: int
     accumulates: bool
 
@@ -76,11 +81,12 @@ class MemoryEstimate:
     def total(self) -> int:
         """The most that is held at any one time.
 
-        Without accumulation gradients grow in the backward pass as activations go.
+        Without accumulation gradients grow in the backward pass as activations go. Nothing is sampled meanwhile.
         """
         passing = self.activations + self.head
         moving = self.gradients + passing if self.accumulates else max(self.gradients + self.one_layer, passing)
-        return self.weights + self.reference + self.optimizer + moving + self.runtime
+        held = self.weights + self.reference + self.frozen + self.optimizer
+        return held + max(moving, self.generation) + self.runtime
 
 
 def estimate(shape: ModelShape, load: Workload) -> MemoryEstimate:
@@ -95,11 +101,13 @@ def estimate(shape: ModelShape, load: Workload) -> MemoryEstimate:
     return MemoryEstimate(
         weights=_weights(shape, load),
         reference=_reference(shape, load),
-        optimizer=_optimizer(shape, load),
-        gradients=shape.trained * _MASTER * exchanged,
-        activations=activations,
+        frozen=load.frozen * _BYTES[load.dtype],
+        optimizer=_optimizer(shape, load) * load.trained_models,
+        gradients=shape.trained * _MASTER * exchanged * load.trained_models,
+        activations=activations * load.trained_models,
         one_layer=one_layer,
         head=_head(shape, load),
+        generation=_generation(shape, load),
         runtime=_RUNTIME[load.device],
         accumulates=load.accumulation > 1,
     )
@@ -116,16 +124,23 @@ def most_state_bytes(optimizer: str, trained: int) -> int:
 
 
 def _weights(shape: ModelShape, load: Workload) -> int:
+    trained = shape.trained * _MASTER * load.trained_models
     if not load.adapted:
-        return shape.parameters * _MASTER
+        return trained
     held = _BYTES[load.dtype]
     quantized = held if load.quantized_bits is None else _QUANTIZED[load.quantized_bits]
-    return int((shape.parameters - shape.linear) * held + shape.linear * quantized) + shape.trained * _MASTER
+    return int((shape.parameters - shape.linear) * held + shape.linear * quantized) + trained
 
 
 def _reference(shape: ModelShape, load: Workload) -> int:
     """Return the bytes of the reference: a copy of what is trained; without its adapter the base is one for nothing."""
     return 0 if load.reference == "none" else shape.trained * _MASTER
+
+
+def _generation(shape: ModelShape, load: Workload) -> int:
+    """Return the bytes of the cache of keys and values, and of the scores that next tokens are drawn from."""
+    cache = load.max_length * shape.cached * _BYTES[load.dtype]
+    return load.sampled_rows * (cache + _DRAWN_COPIES * shape.vocabulary * _MASTER)
 
 
 def _optimizer(shape: ModelShape, load: Workload) -> int:

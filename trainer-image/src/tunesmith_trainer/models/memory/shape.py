@@ -56,6 +56,7 @@ class ModelShape:
         score_heads: Attention heads over all layers.
         bias_heads: Heads that have a bias of their own on attention scores (ALiBi).
         drops_attention: Whether attention weights have dropout.
+        cached: Keys and values over all layers, per token: what generation keeps.
     """
 
     parameters: int
@@ -71,6 +72,7 @@ class ModelShape:
     score_heads: int
     bias_heads: int
     drops_attention: bool
+    cached: int
 
     @classmethod
     def of(cls, model: PreTrainedModel, adapter: PeftConfig | None = None) -> ModelShape:
@@ -99,7 +101,15 @@ class ModelShape:
             score_heads=config.num_hidden_layers * config.num_attention_heads,
             bias_heads=config.num_attention_heads if getattr(config, "position_embedding", None) == "alibi" else 0,
             drops_attention=bool(getattr(config, "attention_dropout", None) or getattr(config, "attn_pdrop", None)),
+            cached=_cached(config),
         )
+
+
+def _cached(config: Any) -> int:
+    heads = config.num_attention_heads
+    kept = getattr(config, "num_key_value_heads", None) or heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return int(2 * config.num_hidden_layers * kept * width)
 
 
 def _linear_layers(model: PreTrainedModel) -> list[Any]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
+
 if TYPE_CHECKING:
     from tunesmith_api.run import FrozenRun
 
 Reference = Literal["none", "model", "adapter"]
-
-_SEQUENCES = {"dpo": 2}  # per row: the chosen and the rejected answer, in one batch
-_WITH_REFERENCE = frozenset({"dpo"})
 
 
 @dataclass(frozen=True)
@@ -27,10 +26,13 @@ class Workload:
         gradient_checkpointing: Whether activations are computed again in the backward pass.
         adapted: Whether an adapter is trained and the base model frozen.
         sequences: Sequences of a row.
-        reference: The frozen copy that a preference method compares with.
+        reference: The frozen copy that the model is compared with.
         processes: Training processes, over all nodes.
         optimizer: Name of the optimiser, as `spec.training.optim` has it.
         quantized_bits: Bits of a weight of the frozen base's linear layers; None is `dtype`.
+        trained_models: Models that are trained together: PPO's value model is another one on the same base.
+        frozen: Parameters of frozen models beside the trained one's base: reward models, a reference of its own.
+        sampled_rows: Completions that are sampled at once; 0 for methods that sample none.
     """
 
     device: str
@@ -45,6 +47,9 @@ class Workload:
     processes: int = 1
     optimizer: str = "adamw_torch_fused"
     quantized_bits: Literal[4, 8] | None = None
+    trained_models: int = 1
+    frozen: int = 0
+    sampled_rows: int = 0
 
     @classmethod
     def of(cls, run: FrozenRun) -> Workload:
@@ -53,8 +58,9 @@ class Workload:
         training = spec.training
         continues = run.model.adapter is not None and run.model.from_adapter == "continue"
         adapted = spec.peft is not None or continues
+        block = METHOD_BLOCKS[spec.method]
         reference: Reference = "none"
-        if spec.method in _WITH_REFERENCE and (continues or not adapted):
+        if block.has_reference and run.reference is None and (continues or not adapted):
             reference = "adapter" if continues else "model"
         # Found at run time, the micro-batch is one row when it must be.
         rows = training.per_device_train_batch_size * training.gradient_accumulation_steps
@@ -67,7 +73,8 @@ class Workload:
             max_length=training.max_length,
             gradient_checkpointing=training.gradient_checkpointing,
             adapted=adapted,
-            sequences=_SEQUENCES.get(spec.method, 1),
+            # A pair is trained on as two sequences of one batch.
+            sequences=2 if block.formats == ("preference",) else 1,
             reference=reference,
             processes=run.world_size,
             optimizer=training.optim,

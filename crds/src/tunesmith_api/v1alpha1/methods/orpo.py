@@ -1,0 +1,32 @@
+"""The block of method `orpo`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock, PadToMultipleOf
+
+
+class Orpo(MethodBlock):
+    """Odds ratio preference optimisation (trl.experimental.orpo; Hong et al. 2024, arXiv:2403.07691)."""
+
+    formats = ("preference",)
+    rows = "preference rows: prompt, chosen, rejected (no templates)"
+    learning_rates = LearningRates(full=8e-6, lora=8e-5, ia3=1.2e-3, prompt_tuning=1.2e-2)
+    ignored = {
+        "labelSmoothingFactor": "the odds of two answers have no targets to smooth: remove it",
+        "averageTokensAcrossDevices": "the loss is a mean over each micro-batch, whatever its tokens: remove it",
+    }
+
+    beta: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=100,
+            description="Weight of the odds ratio beside the likelihood of prompt and chosen answer; the paper's"
+            " lambda.",
+        ),
+    ] = 0.1
+    pad_to_multiple_of: PadToMultipleOf = None

@@ -1,0 +1,40 @@
+"""What people say of answers: a label, good or bad, and by how much one is better than another."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from tunesmith_trainer.data.raw import describe
+
+if TYPE_CHECKING:
+    from tunesmith_trainer.data.raw import RawRow
+
+
+def read_label(row: RawRow, column: str) -> bool:
+    """Return whether an answer is labelled good.
+
+    Raises:
+        DataError: The column says neither true nor false. Text is not read: the word "false" would count as true in
+            many places, and nobody knows what "bad" or "-1" was meant to be.
+    """
+    value = row.values[column]
+    if isinstance(value, bool) or (isinstance(value, int | float) and value in {0, 1}):
+        return bool(value)
+    found = f"{describe(value)}, {str(value)[:40]!r}" if isinstance(value, str | int | float) else describe(value)
+    raise row.error(
+        f"column {column!r} is {found}, and no label",
+        "write true (good) or false (bad) without quotes, or 1 or 0; a CSV file has text alone: use JSON lines",
+    )
+
+
+def read_margin(row: RawRow, column: str) -> float:
+    """Return by how much an answer's reward is to be above the other's.
+
+    Raises:
+        DataError: The column is no number.
+    """
+    value = row.values[column]
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise row.error(f"column {column!r} is {describe(value)}, and no margin", "make it a number, such as 0.5 or 0")
