@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tunesmith_api.base import remedy
+from tunesmith_api.base import Rule, remedy
 from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock
 from tunesmith_api.v1alpha1.rewards import RewardName
 
@@ -30,6 +30,26 @@ class Ppo(MethodBlock):
         "includeNumInputTokensSeen": "tokens are counted as they are sampled (num_tokens): remove it",
         "dataloaderDropLast": "a rollout is always whole: remove it",
     }
+    spec_rules = (
+        Rule(
+            "!has(self.evaluation)",
+            "ppo measures what it samples while it trains (objective/scores), and evaluates nothing: remove evaluation",
+            ".evaluation",
+        ),
+        Rule(
+            "!has(self.peft) || !has(self.peft.lora) || !has(self.peft.lora.loraDropout)"
+            " || self.peft.lora.loraDropout == 0.0",
+            "dropout would change the probabilities that the clipping compares, so ppo trains without: remove"
+            " loraDropout",
+            ".peft.lora.loraDropout",
+        ),
+        Rule(
+            "!has(self.ppo) || !has(self.ppo.valueModel) || !has(self.rewards)"
+            " || self.rewards.exists(r, r.name == self.ppo.valueModel && has(r.model))",
+            "valueModel names a reward of spec.rewards that is a model: correct the name, or remove valueModel",
+            ".ppo.valueModel",
+        ),
+    )
     uses_rewards = True
     takes_reference_model = True
 
