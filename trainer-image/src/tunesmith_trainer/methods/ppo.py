@@ -20,7 +20,7 @@ from tunesmith_trainer.models.prepare import plan_model
 from tunesmith_trainer.models.reference import reference_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
 from tunesmith_trainer.rewards import build_rewards
-from tunesmith_trainer.rewards.models import is_foreign
+from tunesmith_trainer.rewards.tokenizers import is_foreign
 
 if TYPE_CHECKING:
     from peft import PeftModel
