@@ -119,7 +119,10 @@ BASIS = {
     "perDeviceEvalBatchSize": 2,
 }
 # Of the fields that change a run, those whose tests stand for the others in shorter suites.
-STANDING = {"maxSteps", "perDeviceTrainBatchSize", "learningRate", "optim", "evalSteps", "seed", "extraArguments"}
+STANDING = {(method, "learningRate") for method in METHODS}
+STANDING |= {
+    ("sft", field) for field in ("maxSteps", "perDeviceTrainBatchSize", "optim", "evalSteps", "extraArguments")
+}
 PAIRS = [(method, field) for method in METHODS for field in CHANGES if field not in REFUSED.get(method, ())]
 
 
@@ -224,7 +227,7 @@ def trains(module: Any) -> bool:
 @pytest.mark.parametrize(
     ("method", "field"),
     [
-        pytest.param(*pair, marks=pytest.mark.slow if pair[1] in STANDING else ())
+        pytest.param(*pair, marks=pytest.mark.slow if pair in STANDING else ())
         for pair in PAIRS
         if pair[1] not in UNSEEN | ELSEWHERE
     ],
@@ -235,7 +238,9 @@ def test_it_changes_the_run(lab: Any, base: Any, method: str, field: str) -> Non
     assert before != after
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.methods("training field")
+@pytest.mark.parametrize(
+    "method", [pytest.param(method, marks=pytest.mark.slow if method == "sft" else ()) for method in METHODS]
+)
 def test_the_same_settings_give_the_same_run(lab: Any, base: Any, method: str) -> None:
     assert shown(lab, base, method, EVALUATED) == shown(lab, base, method, EVALUATED)
