@@ -38,7 +38,9 @@ def build(context: RunContext) -> TrainingPlan:
     prepared = task.source.load(task.tokenizer)
     if prepared.adapter_config is not None and context.run.reference is None:
         require_unchanged_base(prepared.adapter_config)
-    reference = reference_model(context, prepared, task.tokenizer)
+    # Before the first step the model itself is what it will be compared with.
+    ahead = method_block(context, Kto).precompute_ref_log_probs and context.run.reference is None
+    reference = None if ahead else reference_model(context, prepared, task.tokenizer)
     return task.plan(PreparedKTOTrainer(ref_model=reference, **task.trainer_arguments(prepared)), prepared)
 
 

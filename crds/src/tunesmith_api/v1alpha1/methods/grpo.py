@@ -26,6 +26,11 @@ class Grpo(Online):
             )
             for field, losses in _UNCLIPPED.items()
         ),
+        Rule(
+            "!has(self.lossType) || self.lossType != 'cispo' || has(self.epsilonHigh)",
+            "lossType: cispo clips the weights of tokens at epsilonHigh: set it, such as 5",
+            ".epsilonHigh",
+        ),
     )
 
     beta: Annotated[
