@@ -12,7 +12,7 @@ from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
 from tunesmith_api.v1alpha1.groups import group_rules
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.methods.cpo import Cpo
-from tunesmith_api.v1alpha1.methods.dpo import DPO_RULES, Dpo
+from tunesmith_api.v1alpha1.methods.dpo import Dpo
 from tunesmith_api.v1alpha1.methods.grpo import Grpo
 from tunesmith_api.v1alpha1.methods.kto import Kto
 from tunesmith_api.v1alpha1.methods.orpo import Orpo
@@ -22,7 +22,6 @@ from tunesmith_api.v1alpha1.methods.rloo import Rloo
 from tunesmith_api.v1alpha1.methods.simpo import Simpo
 from tunesmith_api.v1alpha1.peft import reference_stays
 from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, REWARDS_FROM_THE_HUB, Reward, keyed_by_name, rewards_rules
-from tunesmith_api.v1alpha1.rollouts import ROLLOUT_RULES
 from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, hub_rules, method_rules
 from tunesmith_api.v1alpha1.training.suitability import ALIGNMENT_RULES
 
@@ -47,7 +46,6 @@ class AlignmentJobSpec(JobSpec):
         *group_rules(ALIGNMENT),
         *ALIGNMENT_RULES,
         *rewards_rules(ALIGNMENT),
-        *ROLLOUT_RULES,
         Rule(
             "!has(self.model.resumeFrom)",
             "a checkpoint does not hold the model that preferences are measured against: use model.fromJob",
@@ -65,7 +63,6 @@ class AlignmentJobSpec(JobSpec):
             " remove referenceModel",
             ".referenceModel",
         ),
-        *DPO_RULES,
         reference_stays(tuple(method for method, block in ALIGNMENT.items() if block.has_reference)),
     )
 

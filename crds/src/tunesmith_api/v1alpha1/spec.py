@@ -299,7 +299,7 @@ class JobSpec(ApiModel):
     @property
     def from_jobs(self) -> dict[str, JobOutput]:
         """The outputs of other jobs that are taken, by the field below spec."""
-        blocks = {"model": self.model, **self.auxiliary_models}
+        blocks: dict[str, ModelSource | AuxiliaryModel] = {"model": self.model, **self.auxiliary_models}
         return {f"{path}.fromJob": block.from_job for path, block in blocks.items() if block.from_job is not None}
 
     @property

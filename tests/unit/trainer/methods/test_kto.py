@@ -205,7 +205,8 @@ def test_options_act(lab: Any, base: Any, block: dict[str, Any]) -> None:
 
 def test_too_many_of_one_label_are_told(lab: Any, base: Any, caplog: pytest.LogCaptureFixture) -> None:
     plan = lab.build(lab.context("kto", spec(lab, LABELLED[16:]), base))
-    assert plan.data_report["train"]["labels"] == {"desirable": 8, "undesirable": 24}
+    answers = plan.data_report["train"]["answers"]
+    assert {label: each["count"] for label, each in answers.items()} == {"desirable": 8, "undesirable": 24}
     assert plan.data_report["weightAdvice"].startswith("8 rows are labelled good and 24 bad")
     assert "set kto.desirableWeight between 3 and 4" in caplog.text
 
