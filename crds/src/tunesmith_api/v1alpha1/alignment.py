@@ -22,7 +22,6 @@ from tunesmith_api.v1alpha1.methods.rloo import Rloo
 from tunesmith_api.v1alpha1.methods.simpo import Simpo
 from tunesmith_api.v1alpha1.peft import reference_stays
 from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, REWARDS_FROM_THE_HUB, Reward, keyed_by_name, rewards_rules
-from tunesmith_api.v1alpha1.rollouts import ROLLOUT_RULES
 from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, hub_rules, method_rules
 from tunesmith_api.v1alpha1.training.suitability import ALIGNMENT_RULES
 
@@ -47,7 +46,6 @@ class AlignmentJobSpec(JobSpec):
         *group_rules(ALIGNMENT),
         *ALIGNMENT_RULES,
         *rewards_rules(ALIGNMENT),
-        *ROLLOUT_RULES,
         Rule(
             "!has(self.model.resumeFrom)",
             "a checkpoint does not hold the model that preferences are measured against: use model.fromJob",

@@ -16,21 +16,33 @@ if TYPE_CHECKING:
 
 
 def group_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
-    """Yield the rules about the batches of the methods that make several completions of a prompt."""
+    """Yield the rules about the completions of the methods that sample, and the batches of those that make several."""
     for method, block in methods.items():
+        if "max_completion_length" in block.model_fields:
+            yield _fits(method, block)
         if "num_generations" in block.model_fields:
             yield from _rules(method, block)
 
 
+def _fits(method: str, block: type[MethodBlock]) -> Rule:
+    """Return the rule that a completion leaves room for its prompt."""
+    longest = or_default("training.maxLength", Training, "max_length")
+    return Rule(
+        f"self.method != '{method}'"
+        f" || {or_default(f'{method}.maxCompletionLength', block, 'max_completion_length')} < {longest}",
+        f"prompt and completion share training.maxLength: raise it above {method}.maxCompletionLength, or lower that",
+        f".{method}.maxCompletionLength",
+    )
+
+
 def _rules(method: str, block: type[MethodBlock]) -> Iterator[Rule]:
     generations = or_default(f"{method}.numGenerations", block, "num_generations")
-    micro_batch, accumulation, evaluated, longest = (
+    micro_batch, accumulation, evaluated = (
         or_default(f"training.{field}", Training, name)
         for field, name in (
             ("perDeviceTrainBatchSize", "per_device_train_batch_size"),
             ("gradientAccumulationSteps", "gradient_accumulation_steps"),
             ("perDeviceEvalBatchSize", "per_device_eval_batch_size"),
-            ("maxLength", "max_length"),
         )
     )
     given = f"has(self.{method}) && has(self.{method}"
@@ -64,14 +76,4 @@ def _rules(method: str, block: type[MethodBlock]) -> Iterator[Rule]:
         f"has(self.evaluation) || !({given}.numGenerationsEval))",
         "numGenerationsEval is about held-out prompts: set spec.evaluation, or remove it",
         f".{method}.numGenerationsEval",
-    )
-    yield Rule(
-        f"{other} || {or_default(f'{method}.maxCompletionLength', block, 'max_completion_length')} < {longest}",
-        f"prompt and completion share training.maxLength: raise it above {method}.maxCompletionLength, or lower that",
-        f".{method}.maxCompletionLength",
-    )
-    yield Rule(
-        f"{other} || !has(self.referenceModel) || {or_default(f'{method}.beta', block, 'beta')} > 0.0",
-        f"without {method}.beta nothing is compared with a reference model: set it above 0, or remove referenceModel",
-        ".referenceModel",
     )

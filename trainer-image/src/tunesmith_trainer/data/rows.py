@@ -131,14 +131,14 @@ def _unpaired_preference(raw: RawRow, layout: Layout) -> Row:
 
 
 def _prompt_alone(raw: RawRow, layout: Layout) -> Row:
-    taken = layout.columns.values() | _OF_REWARDS
+    taken = _OF_REWARDS.union(layout.columns.values())
     columns = {name: value for name, value in raw.values.items() if name not in taken}
     if layout.makers is not None:
         (maker,) = layout.makers
-        prompt: Content = maker.render(raw)
-        if not prompt.strip():
+        text = maker.render(raw)
+        if not text.strip():
             raise raw.error("the prompt that is built of it is empty", "fill its columns or remove the row")
-        return {"prompt": prompt, "columns": columns}
+        return {"prompt": text, "columns": columns}
     column = layout.columns["prompt"]
     prompt = _prompt(raw, column)
     if isinstance(prompt, list) and prompt[-1]["role"] != "user":

@@ -73,8 +73,8 @@ def load_judge(folder: Path) -> Classifier:
         raise ModelNotFound(f"{option}: the folder {folder} does not exist")
     adapter = folder if (folder / ADAPTER_CONFIG).is_file() else None
     base = folder if adapter is None else _named_base(adapter, option, "mount it there")
-    on_base = None if adapter is None else _LocalFolder.at(adapter)
-    return load_classifier(_LocalFolder.at(base), on_base, "float32", ModelSource())
+    put_on = None if adapter is None else _LocalFolder.at(adapter)
+    return load_classifier(_LocalFolder.at(base), put_on, "float32", ModelSource())
 
 
 class _LocalFolder(Folder):

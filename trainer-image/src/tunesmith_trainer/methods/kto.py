@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.methods.kto import Kto
-from tunesmith_trainer.data.balance import weight_advice
+from tunesmith_trainer.data.balance import label_counts, weight_advice
 from tunesmith_trainer.data.corpus import open_corpora
 from tunesmith_trainer.data.encode import Encoder, encode_labelled
 from tunesmith_trainer.data.feed import Feed
@@ -75,7 +75,7 @@ def _ordered(task: PreferenceTask) -> PreferenceTask:
     other in the files would be learnt one after the other.
     """
     options, training = method_block(task.context, Kto), task.context.run.spec.training
-    advice = weight_advice(task.report["train"]["labels"], options)
+    advice = weight_advice(label_counts(task.report["train"]), options)
     if advice:
         _log.warning("%s", advice)
     train, held_out = shuffle_table(task.train, training.order_seed), task.held_out

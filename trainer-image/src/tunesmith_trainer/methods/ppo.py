@@ -8,14 +8,19 @@ from tunesmith_api.v1alpha1.methods.ppo import Ppo
 from tunesmith_trainer.data.corpus import open_corpora
 from tunesmith_trainer.data.encode import Encoder
 from tunesmith_trainer.data.prompts import prompt_feed
+from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.methods.arguments import config_arguments, method_block
 from tunesmith_trainer.methods.plan import TrainingPlan
 from tunesmith_trainer.models.adapters.lora import lora_b_ratio
+from tunesmith_trainer.models.adapters.saved import ADAPTER
 from tunesmith_trainer.models.adapters.settling import settle_adapter
+from tunesmith_trainer.models.classifier import load_classifier
+from tunesmith_trainer.models.places import find_folders
 from tunesmith_trainer.models.prepare import plan_model
 from tunesmith_trainer.models.reference import reference_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
 from tunesmith_trainer.rewards import build_rewards
+from tunesmith_trainer.rewards.tokenizers import is_foreign
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -25,13 +30,15 @@ if TYPE_CHECKING:
     from tunesmith_trainer.data.corpus import Corpora
     from tunesmith_trainer.data.feed import Feed
     from tunesmith_trainer.models.prepare import PreparedModel
+    from tunesmith_trainer.reinforcement.critic import Critic
+
+_VALUE_MODEL = "spec.ppo.valueModel"
 
 
 def build(context: RunContext) -> TrainingPlan:
     """Return a trainer that is ready to train; see `methods.Method`."""
     from tunesmith_trainer.methods.ppo_trainer import PPOConfig, PPOTrainer
     from tunesmith_trainer.models.twin import frozen_twin
-    from tunesmith_trainer.reinforcement.critic import Critic
 
     # Makes the processes know each other, which then fetch rows once for all.
     arguments = PPOConfig(**trl_arguments(context))
@@ -51,7 +58,7 @@ def build(context: RunContext) -> TrainingPlan:
         train_dataset=rows,
         processing_class=tokenizer,
         ppo=method_block(context, Ppo),
-        critic=Critic.of(policy),
+        critic=_critic(context, policy, tokenizer, arguments),
         reference=reference_model(context, prepared, tokenizer) or frozen_twin(policy),
         rewards=rewards,
     )
@@ -91,10 +98,51 @@ def _policy(prepared: PreparedModel, arguments: TrainingArguments) -> PreTrained
     from tunesmith_trainer.reinforcement.critic import without_dropout
 
     model = prepared.model
-    if arguments.activation_checkpointing:
-        model.activation_checkpointing_enable(activation_checkpointing_kwargs=arguments.activation_checkpointing_kwargs)
-        model.enable_input_require_grads()
+    _save_memory(model, arguments)
     policy = model if prepared.adapter is None else get_peft_model(model, prepared.adapter)
     settle_adapter(policy)
     without_dropout(policy)
     return policy
+
+
+def _save_memory(model: PreTrainedModel | PeftModel, arguments: TrainingArguments) -> None:
+    """Have activations computed again in the backward pass, where the arguments say so."""
+    if arguments.activation_checkpointing:
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=arguments.activation_checkpointing_kwargs)
+        model.enable_input_require_grads()
+
+
+def _critic(
+    context: RunContext,
+    policy: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    arguments: TrainingArguments,
+) -> Critic:
+    """Return the value model as it begins.
+
+    Raises:
+        InvalidSpec: The reward model that it is to begin as reads other tokens.
+    """
+    from tunesmith_trainer.reinforcement.critic import Critic, without_dropout
+
+    spec, name = context.run.spec, method_block(context, Ppo).value_model
+    if name is None:
+        return Critic.of(policy)
+    found = find_folders(context, context.run.reward_models[name], _VALUE_MODEL)
+    whole = found.adapter is None
+    classifier = load_classifier(found.base, found.adapter, "float32" if whole else spec.model.dtype, spec.model)
+    model = classifier.model
+    if is_foreign(classifier.tokenizer, tokenizer):
+        raise InvalidSpec(
+            f"{_VALUE_MODEL}: {found.base.name} has another tokenizer than the model to train, whose tokens it is to"
+            " value; remove valueModel, and the value model begins as the model to train"
+        )
+    if whole:
+        model.requires_grad_(requires_grad=True)
+    else:
+        model.set_adapter(ADAPTER)
+        settle_adapter(model)
+    _save_memory(model, arguments)
+    without_dropout(model)
+    (weight,) = (reward.weight for reward in spec.rewards or () if reward.name == name)
+    return Critic.of_classifier(model, weight)

@@ -29,7 +29,7 @@ VALUE_MODEL = "value_model.safetensors"
 
 
 @dataclass
-class PPOConfig(TrainingArguments):  # type: ignore[misc]  # transformers is not typed
+class PPOConfig(TrainingArguments):
     """Arguments of a PPOTrainer; what is the method's own, `spec.ppo` has.
 
     Attributes:

@@ -17,9 +17,11 @@ def twin(module: AnyModule) -> AnyModule:
     of a model trained in full is another model. Weights are trained or frozen in it as in the original.
     """
     shared = {id(parameter): parameter for parameter in module.parameters() if not parameter.requires_grad}
-    return copy.deepcopy(module, shared)
+    copied: AnyModule = copy.deepcopy(module, shared)
+    return copied
 
 
 def frozen_twin(module: AnyModule) -> AnyModule:
     """Return a copy that stays as the module is now; see `twin`."""
-    return twin(module).eval().requires_grad_(requires_grad=False)
+    frozen: AnyModule = twin(module).eval().requires_grad_(requires_grad=False)
+    return frozen

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from typing_extensions import override
 
+from tunesmith_trainer.models.adapters.modules import output_head
+from tunesmith_trainer.models.adapters.saved import ADAPTER
 from tunesmith_trainer.models.twin import twin
 
 if TYPE_CHECKING:
@@ -41,6 +43,24 @@ class Critic(nn.Module):
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
         return cls(twin(model.base_model), head)
+
+    @classmethod
+    def of_classifier(cls, classifier: PreTrainedModel | PeftModel, scale: float) -> Critic:
+        """Return a value model that begins as a classifier with one score: it expects that score after any token.
+
+        Args:
+            classifier: Layers under a linear score head; what of them is to be trained is.
+            scale: What the score is multiplied by.
+        """
+        model = classifier.get_base_model() if hasattr(classifier, "peft_config") else classifier
+        score = output_head(model)
+        # What peft trains whole it wraps.
+        weight = getattr(score, "modules_to_save", {ADAPTER: score})[ADAPTER].weight
+        head = nn.Linear(weight.shape[1], 1, device=weight.device, dtype=torch.float32)
+        with torch.no_grad():
+            head.weight.copy_(weight.float() * scale)
+            head.bias.zero_()
+        return cls(model.base_model, head)
 
     @override
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -59,7 +59,6 @@ def token_entropy(logits: Tensor, temperature: float) -> Tensor:
     return entropy
 
 
-@torch.no_grad()
 def add_foresight(
     batch: Batch, pair: ActorCritic, reference: Any, *, temperature: float, size: int, beat: Callable[[], None]
 ) -> Batch:
@@ -76,14 +75,17 @@ def add_foresight(
     parts = []
     for start in range(0, len(batch["mask"]), size):
         part = take(batch, slice(start, start + size))
-        inputs = part["input_ids"], part["attention_mask"], part["mask"].shape[1]
-        logits, values = pair(*inputs)
+        with torch.no_grad():
+            parts.append(_foresight(part, pair, reference, temperature))
         beat()
-        parts.append(
-            {
-                "log_probs": token_log_probs(logits, part, temperature),
-                "reference_log_probs": token_log_probs(completion_logits(reference, *inputs), part, temperature),
-                "values": values.masked_fill(~part["mask"], 0.0),
-            }
-        )
     return batch | {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _foresight(part: Batch, pair: ActorCritic, reference: Any, temperature: float) -> Batch:
+    inputs = part["input_ids"], part["attention_mask"], part["mask"].shape[1]
+    logits, values = pair(*inputs)
+    return {
+        "log_probs": token_log_probs(logits, part, temperature),
+        "reference_log_probs": token_log_probs(completion_logits(reference, *inputs), part, temperature),
+        "values": values.masked_fill(~part["mask"], 0.0),
+    }

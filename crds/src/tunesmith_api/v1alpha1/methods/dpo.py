@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from tunesmith_api.base import Rule
 from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock, PadToMultipleOf
@@ -233,3 +234,8 @@ class Dpo(MethodBlock):
         int, Field(ge=1, le=1_000_000, description="Optimiser steps from one synchronisation to the next.")
     ] = 512
     pad_to_multiple_of: PadToMultipleOf = None
+
+    @property
+    @override
+    def compares(self) -> bool:
+        return not self.precompute_ref_log_probs

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
-from tunesmith_api.base import remedy
+from tunesmith_api.base import Rule, remedy
 from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock
+from tunesmith_api.v1alpha1.rewards import RewardName
 
 KlEstimator = Literal["k1", "k3"]
 
@@ -29,7 +31,28 @@ class Ppo(MethodBlock):
         "includeNumInputTokensSeen": "tokens are counted as they are sampled (num_tokens): remove it",
         "dataloaderDropLast": "a rollout is always whole: remove it",
     }
+    spec_rules = (
+        Rule(
+            "!has(self.evaluation)",
+            "ppo measures what it samples while it trains (objective/scores), and evaluates nothing: remove evaluation",
+            ".evaluation",
+        ),
+        Rule(
+            "!has(self.peft) || !has(self.peft.lora) || !has(self.peft.lora.loraDropout)"
+            " || self.peft.lora.loraDropout == 0.0",
+            "dropout would change the probabilities that the clipping compares, so ppo trains without: remove"
+            " loraDropout",
+            ".peft.lora.loraDropout",
+        ),
+        Rule(
+            "!has(self.ppo) || !has(self.ppo.valueModel) || !has(self.rewards)"
+            " || self.rewards.exists(r, r.name == self.ppo.valueModel && has(r.model))",
+            "valueModel names a reward of spec.rewards that is a model: correct the name, or remove valueModel",
+            ".ppo.valueModel",
+        ),
+    )
     uses_rewards = True
+    trains_values = True
     takes_reference_model = True
 
     num_mini_batches: Annotated[
@@ -75,6 +98,13 @@ class Ppo(MethodBlock):
             " the policy keeps trying other tokens.",
         ),
     ] = 0.0
+    value_model: Annotated[
+        RewardName | None,
+        Field(
+            description="What the value model begins as: the model of this reward of spec.rewards, times its weight; it"
+            " must have the tokenizer of `spec.model`. Absent: as the model to train, with a head of zeros."
+        ),
+    ] = None
     gamma: Annotated[float, Field(ge=0, le=1, description="Discount of a reward that comes one token later.")] = 1.0
     lam: Annotated[
         float,
@@ -154,3 +184,8 @@ class Ppo(MethodBlock):
             " and topP cut off is not part of the probabilities that are compared.",
         ),
     ] = 1.0
+
+    @override
+    def sampled_at_once(self, rows: int, processes: int) -> int:
+        del processes
+        return self.generation_batch_size or self.num_mini_batches * rows
