@@ -150,14 +150,14 @@ def test_every_loss_is_one_of_its_own(lab: Any, base: Any) -> None:
 
 def test_losses_are_added_up_by_their_weights(lab: Any, base: Any) -> None:
     """At the first step policy and reference are the same, so that each loss has a value known beforehand."""
-    given = {"lossType": ["sigmoid", "hinge", "ipo"], "lossWeights": [0.5, 2, 0.1], "beta": 0.2}
+    given: dict[str, Any] = {"lossType": ["sigmoid", "hinge", "ipo"], "lossWeights": [0.5, 2, 0.1], "beta": 0.2}
     first = losses(lab.build(context(lab, base, **given)))[0]
     assert first == pytest.approx(0.5 * math.log(2) + 2 * 1 + 0.1 * (1 / 0.4) ** 2, abs=1e-4)
 
 
 def test_smoothing_is_of_the_sigmoid_among_others(lab: Any, base: Any) -> None:
     """Conservative DPO begins at ln 2 whatever its share, and the other loss does not notice."""
-    given = {"lossType": ["sigmoid", "hinge"], "lossWeights": [0.25, 3], "labelSmoothing": 0.2}
+    given: dict[str, Any] = {"lossType": ["sigmoid", "hinge"], "lossWeights": [0.25, 3], "labelSmoothing": 0.2}
     assert losses(lab.build(context(lab, base, **given)))[0] == pytest.approx(0.25 * math.log(2) + 3, abs=1e-4)
 
 
@@ -213,7 +213,7 @@ def test_a_reference_that_follows_comes_back_with_a_checkpoint(lab: Any, base: A
             control.should_training_stop = state.global_step == 2
             control.should_save = state.global_step == 2
 
-    following = {"syncRefModel": True, "refModelSyncSteps": 1, "refModelMixupAlpha": 0.5}
+    following: dict[str, Any] = {"syncRefModel": True, "refModelSyncSteps": 1, "refModelMixupAlpha": 0.5}
     whole = losses(lab.build(context(lab, base, "whole", **following)))
     halves = context(lab, base, "halves", **following)
     first = lab.build(halves)
