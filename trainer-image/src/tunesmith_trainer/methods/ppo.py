@@ -94,11 +94,14 @@ def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:
 def _policy(prepared: PreparedModel, arguments: TrainingArguments) -> PreTrainedModel | PeftModel:
     """Return the model with its adapter and without dropout; what is copied of it saves memory in the same way."""
     from peft import get_peft_model
+    from transformers import set_seed
 
     from tunesmith_trainer.reinforcement.critic import without_dropout
 
     model = prepared.model
     _save_memory(model, arguments)
+    # A new adapter is drawn, and all processes, each with a copy for a reference, need the same one.
+    set_seed(arguments.seed)
     policy = model if prepared.adapter is None else get_peft_model(model, prepared.adapter)
     settle_adapter(policy)
     without_dropout(policy)
