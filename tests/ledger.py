@@ -80,7 +80,8 @@ class Ledger:
 
     def __init__(self, suite: str, root: Path) -> None:
         self._suite, self._root = suite, root
-        self._path = root / ".build" / "ledger" / f"{suite}-{digest(root)}.jsonl"
+        self._digest = digest(root)
+        self._path = root / ".build" / "ledger" / f"{suite}-{self._digest}.jsonl"
         self._running: dict[str, Entry] = {}
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
         self._ended = {entry.node: entry for entry in (Entry(**json.loads(line)) for line in lines)}
@@ -137,7 +138,7 @@ class Ledger:
             "",
             f"- `make test-{self._suite}`: {len(self.passed)} passed, {failed} did not, {minutes:.0f} minutes in all",
             f"- machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-            f"- digest of the sources: {digest(self._root)}",
+            f"- digest of the sources: {self._digest}",
             "",
             "| area | case | result | seconds | figures |",
             "|---|---|---|---:|---|",

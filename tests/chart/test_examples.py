@@ -1,5 +1,6 @@
 """Every example as a user would apply it: it fits the API's models, and becomes pods of the chart's profiles."""
 
+import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +14,15 @@ from tunesmith_api.run import FrozenRun
 from tunesmith_api.v1alpha1.status import BaseRecord, OutputRecord
 from tunesmith_operator.desired.child import child
 from tunesmith_operator.desired.freeze import Ingredients, freeze
-from tunesmith_operator.desired.references import dependencies
+from tunesmith_operator.desired.references import config_map_keys, dependencies
 from tunesmith_operator.inputs import JobKey
 from tunesmith_operator.settings import load
 
 Object = dict[str, Any]
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.yaml"))
+PIPELINE = FOLDER / "pipeline"
+STEPS = sorted(PIPELINE.glob("[0-9]*.yaml"))
 
 
 def read(file: Path) -> Object:
@@ -67,7 +70,7 @@ def frozen(
     return run
 
 
-@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [*EXAMPLES, *STEPS], ids=lambda file: file.stem)
 def test_an_example_becomes_pods(file: Path, frozen: Callable[[Path], FrozenRun]) -> None:
     job, run = read(file), frozen(file)
     worker = child(run, 1)["spec"]["pytorchReplicaSpecs"]["Worker"]
@@ -95,3 +98,27 @@ def test_every_example_says_how_much_it_needs_and_what_it_shows() -> None:
         resources = read(file)["spec"]["resourcesPerNode"]
         assert "memory" in resources["limits"]
         assert {"cpu", "memory"} <= set(resources["requests"])
+
+
+def test_the_jobs_of_the_pipeline_take_from_one_another_and_from_nobody_else() -> None:
+    known: set[JobKey] = set()
+    for file in STEPS:
+        job = read(file)
+        key = JobKey(job["kind"], "team", job["metadata"]["name"])
+        assert set(dependencies(key, job).values()) <= known
+        assert bool(dependencies(key, job)) == bool(known)
+        known.add(key)
+
+
+def test_the_pipeline_brings_all_of_its_data_along() -> None:
+    data = read(PIPELINE / "data.yaml")
+    held = {(data["metadata"]["name"], key) for key in data["data"]}
+    assert set().union(*(set(config_map_keys(read(file))) for file in STEPS)) == held
+    rows = list(csv.DictReader(data["data"]["pairs.csv"].splitlines()))
+    assert len({row["prompt"] for row in rows}) == len(rows)
+    for row in rows:
+        up = "".join(sorted(row["prompt"].removesuffix("=")))
+        assert (row["chosen"], row["rejected"]) == (up, up[::-1])
+    sums = " ".join(row["text"] for row in csv.DictReader(data["data"]["texts.csv"].splitlines())).split()
+    ups = [given for given, answer in (each.split("=") for each in sums) if answer == "".join(sorted(given))]
+    assert 0.45 < len(ups) / len(sums) < 0.55

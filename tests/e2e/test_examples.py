@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from kube import Kubectl
 
-EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.yaml"))
+_FOLDER = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = sorted([*_FOLDER.glob("*.yaml"), *_FOLDER.glob("pipeline/*.yaml")])
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)

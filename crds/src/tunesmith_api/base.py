@@ -11,6 +11,8 @@ from pydantic.alias_generators import to_camel
 VALIDATIONS = "x-kubernetes-validations"
 REMEDY = "x-tunesmith-remedy"  # known to the generator alone; never reaches a CRD
 
+_CEL_WORDS = frozenset({"const", "for", "function", "if", "import", "in", "let", "namespace", "package", "return"})
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -67,5 +69,10 @@ class ApiModel(BaseModel):
 
 def exactly_one_of(*fields: str, remedy: str) -> Rule:
     """Return the rule that exactly one of these fields is set."""
-    count = " + ".join(f"(has(self.{field}) ? 1 : 0)" for field in fields)
+    count = " + ".join(f"(has(self.{_identifier(field)}) ? 1 : 0)" for field in fields)
     return Rule(f"{count} == 1", f"set exactly one of {', '.join(fields)}: {remedy}")
+
+
+def _identifier(field: str) -> str:
+    """Return a field's name in an expression: Kubernetes escapes the words that CEL keeps for itself."""
+    return f"__{field}__" if field in _CEL_WORDS else field

@@ -12,7 +12,7 @@ from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
 from tunesmith_api.v1alpha1.groups import group_rules
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.methods.cpo import Cpo
-from tunesmith_api.v1alpha1.methods.dpo import DPO_RULES, Dpo
+from tunesmith_api.v1alpha1.methods.dpo import Dpo
 from tunesmith_api.v1alpha1.methods.grpo import Grpo
 from tunesmith_api.v1alpha1.methods.kto import Kto
 from tunesmith_api.v1alpha1.methods.orpo import Orpo
@@ -63,7 +63,6 @@ class AlignmentJobSpec(JobSpec):
             " remove referenceModel",
             ".referenceModel",
         ),
-        *DPO_RULES,
         reference_stays(tuple(method for method, block in ALIGNMENT.items() if block.has_reference)),
     )
 

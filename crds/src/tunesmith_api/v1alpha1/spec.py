@@ -186,15 +186,14 @@ def _of_all_rows(method: str, fits: str, message: str) -> Iterator[Rule]:
     )
 
 
-def _margins_of(method: str) -> Iterator[Rule]:
-    """Yield the rules that no dataset names a column of margins, which the method would not read."""
+def _margins_for(methods: list[str]) -> Iterator[Rule]:
+    """Yield the rules that datasets name a column of margins only for methods that read it."""
     for field in ("datasets", "evaluation.datasets"):
         parts = field.split(".")
         absent = " || ".join(f"!has(self.{'.'.join(parts[:depth])})" for depth in range(1, len(parts) + 1))
         yield Rule(
-            f"self.method != '{method}' || {absent} || self.{field}.all(d, !has(d.columns) || !has(d.columns.margin))",
-            f"method: {method} does not learn by how much an answer is preferred, only reward does: remove"
-            " columns.margin",
+            f"self.method in {methods} || {absent} || self.{field}.all(d, !has(d.columns) || !has(d.columns.margin))",
+            f"by how much an answer is preferred is learnt by {', '.join(methods)} alone: remove columns.margin",
             f".{field}",
         )
 
@@ -217,12 +216,13 @@ def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
         yield _only_with(method)
         yield from _rows_of(method, block)
         yield from ignored_by(method, block)
-        if not block.takes_margins:
-            yield from _margins_of(method)
         if block.fewest_rows > 1:
             yield from _rows_at_a_time(method, block.fewest_rows)
         for rule in block.spec_rules:
             yield Rule(f"self.method != '{method}' || ({rule.rule})", rule.message, rule.field_path)
+    taking = [method for method, block in methods.items() if block.takes_margins]
+    if taking:
+        yield from _margins_for(taking)
         if not block.uses_rewards:
             yield Rule(
                 f"self.method != '{method}' || !has(self.reporting) || !has(self.reporting.completions)",
@@ -299,7 +299,7 @@ class JobSpec(ApiModel):
     @property
     def from_jobs(self) -> dict[str, JobOutput]:
         """The outputs of other jobs that are taken, by the field below spec."""
-        blocks = {"model": self.model, **self.auxiliary_models}
+        blocks: dict[str, ModelSource | AuxiliaryModel] = {"model": self.model, **self.auxiliary_models}
         return {f"{path}.fromJob": block.from_job for path, block in blocks.items() if block.from_job is not None}
 
     @property

@@ -63,8 +63,8 @@ def look(inputs: Inputs, spec: FineTuneJobSpec | AlignmentJobSpec) -> Sources | 
     if not missing:
         return {field: each for field, each in found.items() if not isinstance(each, Missing)}
     worst = max(missing, key=lambda each: each.permanent)
-    alike = dict.fromkeys(each.message for each in missing if each.reason is worst.reason)
-    return Missing(worst.reason, " ".join(alike), worst.permanent)
+    alike = " ".join(each.message for each in missing if each.reason is worst.reason)
+    return Missing(worst.reason, alike, worst.permanent)
 
 
 def find(inputs: Inputs, field: str) -> OutputRecord | Missing:
@@ -77,10 +77,10 @@ def find(inputs: Inputs, field: str) -> OutputRecord | Missing:
     this_run = status.get("runId") == references.run_id(job)
     if this_run and _is_true(job, "Failed"):
         return Missing(
-            Reason.DEPENDENCY_FAILED, f"{_failure(name, job)} Or name another job in spec.{field}.", permanent=True
+            Reason.DEPENDENCY_FAILED, f"spec.{field}: {_failure(name, job)} Or name another job.", permanent=True
         )
     if not this_run or not _is_true(job, "Complete"):
-        return Missing(Reason.WAITING_FOR_JOB, f"Waiting for {name} to be Complete; {_progress(job)}.")
+        return Missing(Reason.WAITING_FOR_JOB, f"spec.{field} waits for {name} to be Complete; {_progress(job)}.")
     return _output(name, status.get("output"))
 
 
@@ -113,7 +113,9 @@ def find_checkpoint(inputs: Inputs, spec: FineTuneJobSpec | AlignmentJobSpec) ->
         message = f"spec.model.resumeFrom: {name} has another method than this job. Use model.fromJob to start from it."
         return Missing(Reason.INVALID_SPEC, message, permanent=True)
     if not _is_true(job, "Complete") and not _is_true(job, "Failed"):
-        return Missing(Reason.WAITING_FOR_JOB, f"Waiting for {name} to be Complete or Failed; {_progress(job)}.")
+        return Missing(
+            Reason.WAITING_FOR_JOB, f"spec.{_RESUMED} waits for {name} to be Complete or Failed; {_progress(job)}."
+        )
     status = stored.read(job.get("status"))
     folders = {record.step: record.path for record in status.checkpoints}
     step = max(folders, default=None) if wanted_step is None else wanted_step
@@ -146,8 +148,8 @@ def _other_job(inputs: Inputs, field: str) -> _Other | Missing:
     if job is None:
         return Missing(
             Reason.WAITING_FOR_JOB,
-            f"Waiting for {key.kind} {key.name}, which does not exist in namespace {key.namespace}. Create it, or"
-            f" correct spec.{field}.",
+            f"spec.{field} waits for {key.kind} {key.name}, which does not exist in namespace {key.namespace}."
+            " Create it, or name another one.",
         )
     return _Other(key, job)
 
@@ -156,7 +158,8 @@ def _progress(job: Object) -> str:
     status, wanted = job.get("status") or {}, references.run_id(job)
     if status.get("runId") not in {None, wanted}:
         return f"its run {wanted} has not begun"
-    return f"it is {status.get('state') or 'new'}"
+    reason = f" ({_condition(job, 'Ready').get('reason')})" if status.get("state") == "Waiting" else ""
+    return f"it is {status.get('state') or 'new'}{reason}"
 
 
 def _output(name: str, record: Any) -> OutputRecord | Missing:

@@ -12,6 +12,7 @@ from tunesmith_api.v1alpha1.status import BaseRecord, HubModel, OutputRecord, Vo
 if TYPE_CHECKING:
     from tunesmith_api.progress import SavedOutput
     from tunesmith_api.run import FrozenRun
+    from tunesmith_api.v1alpha1.methods.base import Task
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -33,7 +34,7 @@ def record(run: FrozenRun, saved: SavedOutput) -> OutputRecord | None:
         digest=saved.digest,
         size_bytes=saved.size_bytes,
         base_model=BaseRecord.of(base) if base else None,
-        load=_load(run.spec.method, claim_path(run.output.claim, run.output_directory), base),
+        load=_load(run.task, claim_path(run.output.claim, run.output_directory), base),
     )
 
 
@@ -53,9 +54,8 @@ def _base_model(run: FrozenRun, saved: SavedOutput) -> VolumePath | HubModel | N
     return base if isinstance(base, VolumePath) else None
 
 
-def _load(method: str, folder: str, base: VolumePath | HubModel | None) -> str:
-    # A base model has no head for scores: a reward model's adapter brings it along.
-    scores = method == "reward"
+def _load(task: Task, folder: str, base: VolumePath | HubModel | None) -> str:
+    scores = task == "SEQ_CLS"
     model_class = "AutoModelForSequenceClassification" if scores else "AutoModelForCausalLM"
     lines = [
         f"from transformers import {model_class}, AutoTokenizer",
@@ -66,11 +66,13 @@ def _load(method: str, folder: str, base: VolumePath | HubModel | None) -> str:
         lines.append(f"model = {model_class}.from_pretrained(folder)")
     else:
         lines.insert(0, "from peft import PeftModel")
+        # A base model has no head for scores: the adapter brings it along.
         head = ", num_labels=1" if scores else ""
         lines.append(f"base = {model_class}.from_pretrained({_arguments(base)}{head})")
         # The adapter may bring tokens along that the base has no embeddings for.
         lines.append("if len(tokenizer) > base.get_input_embeddings().num_embeddings:")
         lines.append("    base.resize_token_embeddings(len(tokenizer))")
+        lines += ["base.config.pad_token_id = tokenizer.pad_token_id"] * scores
         lines.append("model = PeftModel.from_pretrained(base, folder)")
     return "\n".join(lines)
 

@@ -69,14 +69,8 @@ class TestSources:
         found = look(inputs(self.own, job("a", {}, status={"runId": "1", "state": "Running"})))
         assert isinstance(found, dependencies.Missing)
         assert (found.reason, found.permanent) == (Reason.WAITING_FOR_JOB, False)
-        assert "FineTuneJob a to be Complete; it is Running" in found.message
-        assert "FineTuneJob b, which does not exist" in found.message
-
-    def test_one_job_that_is_taken_twice_is_told_once(self) -> None:
-        own = job("mine", taking("a"), "AlignmentJob", spec={"referenceModel": taking("a")})
-        found = look(inputs(own, job("a", {}, status={"runId": "1", "state": "Running"})))
-        assert isinstance(found, dependencies.Missing)
-        assert found.message.count("FineTuneJob a") == 1
+        assert "spec.model.fromJob waits for FineTuneJob a to be Complete; it is Running" in found.message
+        assert "spec.referenceModel.fromJob waits for FineTuneJob b, which does not exist" in found.message
 
     def test_a_failure_is_told_before_what_is_on_its_way(self) -> None:
         failed = {"runId": "1", "completionTime": "x", "conditions": [{"type": "Failed", "status": "True"}]}

@@ -16,10 +16,12 @@ from tunesmith_operator.inputs import JobKey
 KEY = JobKey("FineTuneJob", "team", "tiny")
 
 
-def frozen(profile: dict[str, Any] | None = None, *, version: str = "1", **spec: Any) -> FrozenRun:
+def frozen(
+    profile: dict[str, Any] | None = None, *, version: str = "1", kind: str = "FineTuneJob", **spec: Any
+) -> FrozenRun:
     job = scenario.whole_job(
         {
-            "kind": "FineTuneJob",
+            "kind": kind,
             "metadata": {"name": "tiny"},
             "spec": {
                 "method": "sft", "accelerator": "cpu", "model": {"path": {"claim": "models", "path": "m"}},
@@ -28,7 +30,7 @@ def frozen(profile: dict[str, Any] | None = None, *, version: str = "1", **spec:
         }
     )  # fmt: skip
     profiles = {"cpu": {**scenario.PROFILES["cpu"], **(profile or {})}}
-    return scenario.frozen_run(KEY, job, profiles, version=version, jobs={})
+    return scenario.frozen_run(JobKey(kind, KEY.namespace, KEY.name), job, profiles, version=version, jobs={})
 
 
 def pod_spec(run: FrozenRun) -> dict[str, Any]:
@@ -131,10 +133,19 @@ def test_keys_of_servers_reach_the_pods_as_references_alone() -> None:
     assert pod.secret_variable("web", "token") in found
 
 
-def test_code_is_mounted_where_the_trainer_looks_for_it() -> None:
-    code = {"configMap": {"name": "code", "key": "alpaca.py"}, "function": "prompt"}
-    dataset = {"claim": {"name": "data", "path": "p"}, "promptFunction": code, "completionTemplate": "{a}"}
-    spec = pod_spec(frozen(datasets=[dataset], evaluation={"datasets": [dataset]}))
+_CODE = {"configMap": {"name": "code", "key": "alpaca.py"}, "function": "prompt"}
+_BUILT = {"claim": {"name": "data", "path": "p"}, "promptFunction": _CODE, "completionTemplate": "{a}"}
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"datasets": [_BUILT], "evaluation": {"datasets": [_BUILT]}},
+        {"kind": "AlignmentJob", "method": "grpo", "rewards": [{"name": "own", "function": _CODE}]},
+    ],
+)
+def test_code_is_mounted_where_the_trainer_looks_for_it(wanted: dict[str, Any]) -> None:
+    spec = pod_spec(frozen(**wanted))
     (volume,) = (volume for volume in spec["volumes"] if volume.get("configMap", {}).get("name") == "code")
     assert volume["configMap"]["items"] == [{"key": "alpaca.py", "path": "alpaca.py"}]
     (mount,) = (m for m in spec["containers"][0]["volumeMounts"] if m["name"] == volume["name"])

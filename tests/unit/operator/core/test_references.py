@@ -70,6 +70,13 @@ def test_models_beside_the_one_that_is_trained_are_read_from_claims_and_jobs() -
     assert references.input_claims(KEY, job, {reward: adapter}) == {"reference", "judge", "reward-alj", "models"}
 
 
+def test_a_reward_function_is_read_from_a_config_map() -> None:
+    function = {"configMap": {"name": "code", "key": "rewards.py"}, "function": "score"}
+    rewards = [{"name": "right", "answer": {}}, {"name": "own", "function": function}, "words", {"function": []}]
+    assert references.config_maps({"spec": {"rewards": rewards}}) == {"code"}
+    assert references.config_map_keys({"spec": {"rewards": rewards}}) == (("code", "rewards.py"),)
+
+
 @pytest.mark.parametrize(
     ("conditions", "followed"),
     [([], True), ([{"type": "Failed", "status": "True"}], True), ([{"type": "Complete", "status": "True"}], False)],

@@ -111,6 +111,6 @@ def test_the_model_in_short(source: Any, text: str | None) -> None:
 
 def test_how_to_load_fits_the_longest_names() -> None:
     base = VolumePath(claim="b" * 253, path="/".join(["c" * 127] * 4) + "/runs/" + "d" * 53 + "/output")
-    text = output._load(f"/tunesmith/claims/{'a' * 253}/{'e' * 512}/runs/{'f' * 53}/output", base)
+    text = output._load("SEQ_CLS", f"/tunesmith/claims/{'a' * 253}/{'e' * 512}/runs/{'f' * 53}/output", base)
     assert len(text) <= 4096
     compile(text, "load", "exec")

@@ -1,5 +1,6 @@
 """A small API server in this process, and the operator's client towards it."""
 
+import json
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -34,3 +35,19 @@ async def client(address: Address) -> AsyncIterator[KubeClient]:
     """The operator's client, impatient enough for tests."""
     async with aiohttp.ClientSession() as session:
         yield KubeClient(address, session, TokenBucket(10_000, 10_000), patience=Backoff(first=0.01, limit=0.05))
+
+
+@pytest.fixture
+def config(tmp_path: Path, api: ApiServer) -> Path:
+    """Settings and a kubeconfig in a folder."""
+    kubeconfig = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "x", "cluster": {"server": api.url}}],
+        "users": [{"name": "x", "user": {"token": "secret"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+        "current-context": "x",
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig))
+    api.put("persistentvolumeclaims", {"metadata": {"name": "models"}, "status": {"phase": "Bound"}})
+    return tmp_path

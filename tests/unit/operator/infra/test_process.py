@@ -2,28 +2,16 @@
 
 import asyncio
 import contextlib
-import json
-import os
 import signal
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from api_server import ApiServer, failure
+from running import Operator, ended, operator, until
 
-CONFIG = {
-    "accelerators": {"cpu": {"device": "cpu", "image": "example.com/trainer:1"}},
-    "leaseName": "operator",
-    "leaseDurationSeconds": 5,
-    "leaseRenewSeconds": 1,
-    "resyncSeconds": 2,
-}
 JOB = {
     "apiVersion": "tunesmith.dev/v1alpha1",
     "kind": "FineTuneJob",
@@ -34,84 +22,6 @@ JOB = {
         "accelerator": "cpu",
     },
 }
-
-
-class Operator:
-    """A running operator."""
-
-    def __init__(self, process: asyncio.subprocess.Process, log: Path, port: int) -> None:
-        self.process = process
-        self.port = port
-        self._log = log
-
-    @property
-    def log(self) -> str:
-        """What it has logged."""
-        return self._log.read_text()
-
-    async def ask(self, path: str) -> tuple[int, str]:
-        """Ask its HTTP endpoint; status 0 while there is none."""
-
-        def get() -> tuple[int, str]:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer:
-                    return int(answer.status), answer.read().decode()
-            except urllib.error.HTTPError as error:
-                with error:
-                    return error.code, error.read().decode()
-            except OSError:
-                return 0, ""
-
-        return await asyncio.to_thread(get)
-
-
-async def until(condition: Callable[[], Any], seconds: float = 45) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
-async def ended(operator: Operator, within: float) -> int:
-    """Wait for its end; return its exit code."""
-    async with asyncio.timeout(within):
-        return await operator.process.wait()
-
-
-@pytest.fixture
-def config(tmp_path: Path, api: ApiServer) -> Path:
-    """Settings and a kubeconfig in a folder."""
-    kubeconfig = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "x", "cluster": {"server": api.url}}],
-        "users": [{"name": "x", "user": {"token": "secret"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
-        "current-context": "x",
-    }
-    (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig))
-    api.put("persistentvolumeclaims", {"metadata": {"name": "models"}, "status": {"phase": "Bound"}})
-    return tmp_path
-
-
-@asynccontextmanager
-async def operator(config: Path, unused: int, name: str = "pod-0", **changes: Any) -> AsyncIterator[Operator]:
-    (config / f"{name}.yaml").write_text(json.dumps({**CONFIG, **changes, "httpPort": unused}))
-    log = config / f"{name}.log"
-    with log.open("ab") as out:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tunesmith_operator",
-            "--config", str(config / f"{name}.yaml"), "--kubeconfig", str(config / "kubeconfig"),
-            env={**os.environ, "POD_NAMESPACE": "default", "POD_NAME": name},
-            stdout=out,
-            stderr=out,
-        )  # fmt: skip
-    try:
-        yield Operator(process, log, unused)
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        await process.wait()
 
 
 def apply(api: ApiServer, name: str) -> dict[str, Any]:

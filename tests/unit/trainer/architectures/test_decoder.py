@@ -1,5 +1,6 @@
 """What every architecture must do: generate from its cache, keep packed rows apart, learn with every weight."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -168,3 +169,22 @@ def test_slopes_of_alibi_are_those_of_its_authors() -> None:
 
     assert alibi_slopes(8) == [2**-place for place in range(1, 9)]
     assert alibi_slopes(6) == [2**-2, 2**-4, 2**-6, 2**-8, 2**-1, 2**-3]
+
+
+def test_a_classifier_scores_the_last_token_before_padding(model: Any) -> None:
+    """Of every architecture there is one, with the language model's layers; what follows a text changes nothing."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    config = copy.deepcopy(model.config)
+    config.num_labels = 1
+    classifier = AutoModelForSequenceClassification.from_config(config, attn_implementation="sdpa").eval()
+    getattr(classifier, classifier.base_model_prefix).load_state_dict(model.base_model.state_dict())
+    ids = tokens(1, 10)
+    padded = torch.cat((ids, torch.zeros(1, 5, dtype=torch.long)), dim=1)
+    with torch.no_grad():
+        score = classifier(ids).logits
+        assert score.shape == (1, 1)
+        assert torch.allclose(classifier(padded, attention_mask=(padded != 0).long()).logits, score, atol=1e-5)
+        hidden = model.base_model(ids).last_hidden_state[:, -1]
+        assert torch.allclose(classifier.score(hidden), score, atol=1e-5)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from zoo import EVERY, OWN, SIZE
 
+from tunesmith_trainer.errors import InvalidSpec
+
 TEXT = "\n\n".join(f"Paragraph {number} tells the number {number} and nothing else." for number in range(80))
 PAIRS = [{"prompt": f"{a}+1=", "chosen": f" {a + 1}", "rejected": f" {a - 8}"} for a in range(16)]
 ROWS = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in PAIRS]
@@ -191,3 +193,53 @@ def test_folders_load_where_tunesmith_is_not(lab: Any, tmp_path: Path) -> None:
         assert kind == "TunesmithForCausalLM"
         assert torch.allclose(torch.tensor(there), logits, atol=1e-6)
         assert words == generated
+
+
+# Scores as anybody would, who has Transformers and not Tunesmith.
+SCORED_ELSEWHERE = """
+import sys; sys.path = [path for path in sys.path if not path.endswith('/src')]
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+folder = sys.argv[1]
+model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+with torch.no_grad():
+    scores = model(**tokenizer(["Paragraph 7 tells", "And"], padding=True, return_tensors="pt")).logits[:, 0]
+print(type(model).__module__.split(".")[0], *scores.tolist())
+"""
+
+
+@pytest.mark.slow
+def test_a_reward_model_of_our_decoder_scores_elsewhere(lab: Any, alibi: Any, tmp_path: Path) -> None:
+    """Trained, saved with its code, and no language model any more, whatever the base's config said."""
+    import torch
+
+    spec = {
+        "method": "reward",
+        "model": {"fromJob": {"name": "base"}},
+        "datasets": [lab.put("pairs.jsonl", PAIRS)],
+        "training": {"maxLength": 32, "maxSteps": 2, "learningRate": 1e-2},
+    }
+    context = lab.context("reward", spec, alibi)
+    plan = lab.build(context)
+    saved = lab.finish(context, plan)
+    folder = context.run_directory / "output"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", SCORED_ELSEWHERE, str(folder)],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        | {"HF_MODULES_CACHE": str(tmp_path / "modules")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    package, *scores = done.stdout.split()
+    assert package == "transformers_modules"
+    batch = plan.trainer.processing_class(["Paragraph 7 tells", "And"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        live = plan.trainer.model.eval()(**batch).logits[:, 0]
+    assert torch.allclose(torch.tensor([float(score) for score in scores]), live, atol=1e-6)
+    with pytest.raises(InvalidSpec, match="is a TunesmithForSequenceClassification: a classifier"):
+        lab.build(lab.context("dpo", spec | {"method": "dpo"}, saved))

@@ -28,9 +28,9 @@ def test_labels(folder: Any, open_rows: Any, *, value: Any, label: bool) -> None
     [
         ("true", "a string, 'true'"),
         ("0", "a string, '0'"),
-        (2, "a number, '2'"),
-        (-1, "a number, '-1'"),
-        (0.5, "a number, '0.5'"),
+        (2, "a number, 2"),
+        (-1, "a number, -1"),
+        (0.5, "a number, 0.5"),
         (None, "null"),
         ([True], "an array"),
     ],
@@ -41,7 +41,7 @@ def test_what_is_no_label(folder: Any, open_rows: Any, *, value: Any, found: str
     with pytest.raises(DataError) as caught:
         rows(open_rows(dataset, accepted=LABELLED))
     assert str(caught.value) == (
-        f"claim data, a.jsonl, line 2: column 'label' is {found}, and no label; write true (good) or false (bad)"
+        f"file a.jsonl of claim data, line 2: column 'label' is {found}, and no label; write true (good) or false (bad)"
         " without quotes, or 1 or 0; a CSV file has text alone: use JSON lines"
     )
 

@@ -52,6 +52,12 @@ def preferences(rows: list[Task], *, swapped: bool = False) -> list[dict[str, st
     return [{"prompt": task.prompt, names[0]: task.up, names[1]: task.down} for task in rows]
 
 
+def labels(rows: list[Task], *, swapped: bool = False) -> list[dict[str, Any]]:
+    """Return answers up, each labelled as good, and down, labelled as bad, or with labels swapped."""
+    answers = [(task.prompt, answer, up) for task in rows for answer, up in ((task.up, True), (task.down, False))]
+    return [{"prompt": prompt, "completion": answer, "label": up != swapped} for prompt, answer, up in answers]
+
+
 @dataclass(frozen=True)
 class Standing:
     """How a model sorts tasks that it was not trained on.

@@ -10,7 +10,7 @@ import pytest
 from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
 from tunesmith_api.v1alpha1.training import Training
 
-METHODS = ("sft", "pretrain", "dpo", "orpo", "simpo")
+METHODS = ("sft", "pretrain", "dpo", "kto", "reward", "orpo", "simpo", "grpo")
 EVALUATED = {"evalStrategy": "steps", "evalSteps": 1}
 COMPILED = {"torchCompile": True, "torchCompileBackend": "inductor"}
 LOADING = {"dataloaderNumWorkers": 1}
@@ -65,25 +65,50 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "ddpTimeout": ({}, 60),
     "extraArguments": (EVALUATED, {"eval_delay": "2"}),
 }
-# What only some methods measure.
-METRICS = {"orpo": "rewards/margins", "simpo": "rewards/margins"}
+# What other methods measure, or compare by; and whole groups of completions, whose prompts leave room for them.
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "kto": {"metricForBestModel": "kl"},
+    "reward": {"metricForBestModel": "accuracy"},
+    "orpo": {"metricForBestModel": "rewards/margins"},
+    "simpo": {"metricForBestModel": "rewards/margins"},
+    "grpo": {
+        "metricForBestModel": "entropy",
+        "greaterIsBetter": False,
+        "perDeviceTrainBatchSize": 4,
+        "perDeviceEvalBatchSize": 4,
+        "maxLength": 12,
+    },
+}
 # The API refuses them there: see tests/contract/bad.
 REFUSED = {
     method: {*METHOD_BLOCKS[method].ignored, *(() if METHOD_BLOCKS[method].splits else ("autoFindBatchSize",))}
     for method in METHODS
 }
-# Not TRL's business but the trainer's: its optimiser, the checkpoint that the output is from, the micro-batch it finds.
+# Not TRL's business but the trainer's: which prompts are short enough, its optimiser, the checkpoint that the output is
+# from, the micro-batch it finds.
 OURS = {"optim", "optimArgs", "loadBestModelAtEnd", "autoFindBatchSize"}
 # What one process on a CPU can not show: it is an argument there, and no more.
 UNSEEN = {"averageTokensAcrossDevices", "logOnEachNode", "dataloaderPinMemory", "tf32", "ddpTimeout"}
 ELSEWHERE = {"loadBestModelAtEnd", "autoFindBatchSize"}  # lifecycle/test_best, test_batch_size
 PAIRED = [{"prompt": f"{a} and {a}=", "chosen": " one two" * (1 + a % 3), "rejected": " four"} for a in range(8)]
-ROWS: dict[str, list[dict[str, str]]] = {
+ROWS: dict[str, list[dict[str, Any]]] = {
     "sft": [{"prompt": f"{a} and {a}=", "completion": " one two three" * (1 + a % 3)} for a in range(8)],
     "dpo": PAIRED,
+    "kto": [
+        {"prompt": f"{a} and {a}=", "completion": " one two three" * (1 + a % 3), "label": a % 3 > 0} for a in range(8)
+    ],
+    "reward": PAIRED,
     "orpo": PAIRED,
     "simpo": PAIRED,
+    "grpo": [{"prompt": f"{a} and {a}" + " and more" * (a % 3)} for a in range(8)],
     "pretrain": [{"text": f"Row {a} of the text" + " goes on" * (a % 3)} for a in range(8)],
+}
+BLOCKS: dict[str, dict[str, Any]] = {
+    "pretrain": {"pretrain": {"packing": False}},
+    "grpo": {
+        "grpo": {"numGenerations": 2, "maxCompletionLength": 6},
+        "rewards": [{"name": "vowel", "regex": {"pattern": "[ae]"}}],
+    },
 }
 BASIS = {
     "maxLength": 32,
@@ -94,7 +119,10 @@ BASIS = {
     "perDeviceEvalBatchSize": 2,
 }
 # Of the fields that change a run, those whose tests stand for the others in shorter suites.
-STANDING = {"maxSteps", "perDeviceTrainBatchSize", "learningRate", "optim", "evalSteps", "seed", "extraArguments"}
+STANDING = {(method, "learningRate") for method in METHODS}
+STANDING |= {
+    ("sft", field) for field in ("maxSteps", "perDeviceTrainBatchSize", "optim", "evalSteps", "extraArguments")
+}
 PAIRS = [(method, field) for method in METHODS for field in CHANGES if field not in REFUSED.get(method, ())]
 
 
@@ -107,28 +135,36 @@ def context(lab: Any, base: Any, method: str, training: dict[str, Any]) -> Any:
         "evaluation": {"datasets": [lab.put(f"{method}-held-out.jsonl", ROWS[method][:5])]},
         "training": given,
     }
-    block = {"pretrain": {"pretrain": {"packing": False}}}.get(method, {})
-    return lab.context(method, spec | block, base)
+    return lab.context(method, spec | BLOCKS.get(method, {}), base)
 
 
 def changed(method: str, field: str) -> tuple[dict[str, Any], Any]:
     """Return what a field needs beside it, and what it is changed to."""
     beside, value = CHANGES[field]
-    return beside, METRICS.get(method, value) if field == "metricForBestModel" else value
+    return beside, OTHERWISE.get(method, {}).get(field, value)
 
 
 def test_every_field_is_here() -> None:
     assert {field.alias for field in Training.model_fields.values()} == CHANGES.keys()
 
 
-@pytest.mark.parametrize(("method", "field"), [pair for pair in PAIRS if pair[1] not in OURS])
+@pytest.mark.parametrize(
+    ("method", "field"), [pair for pair in PAIRS if pair[1] not in OURS and pair != ("grpo", "maxLength")]
+)
 def test_it_is_an_argument_of_trl(lab: Any, base: Any, method: str, field: str) -> None:
     import trl
 
     from tunesmith_trainer.methods import METHODS
     from tunesmith_trainer.methods.pair_trainers import CPOConfig, ORPOConfig
 
-    config = {"dpo": trl.DPOConfig, "orpo": ORPOConfig, "simpo": CPOConfig}.get(method, trl.SFTConfig)
+    config = {
+        "dpo": trl.DPOConfig,
+        "kto": trl.KTOConfig,
+        "reward": trl.RewardConfig,
+        "orpo": ORPOConfig,
+        "simpo": CPOConfig,
+        "grpo": trl.GRPOConfig,
+    }.get(method, trl.SFTConfig)
     beside, value = changed(method, field)
     before, after = (
         METHODS[method].trl_arguments(context(lab, base, method, training))
@@ -167,7 +203,7 @@ def shown(lab: Any, base: Any, method: str, training: dict[str, Any]) -> dict[st
     recomputation = next((m._gradient_checkpointing_func for m in model.modules() if trains(m)), None)
     return {
         "log": [
-            {name: value for name, value in entry.items() if not name.endswith(("runtime", "_per_second"))}
+            {name: value for name, value in entry.items() if not name.endswith(("runtime", "_per_second", "step_time"))}
             for entry in trainer.state.log_history
         ],
         "best": (trainer.state.best_metric, trainer.state.best_global_step),
@@ -191,7 +227,7 @@ def trains(module: Any) -> bool:
 @pytest.mark.parametrize(
     ("method", "field"),
     [
-        pytest.param(*pair, marks=pytest.mark.slow if pair[1] in STANDING else ())
+        pytest.param(*pair, marks=pytest.mark.slow if pair in STANDING else ())
         for pair in PAIRS
         if pair[1] not in UNSEEN | ELSEWHERE
     ],
@@ -202,7 +238,9 @@ def test_it_changes_the_run(lab: Any, base: Any, method: str, field: str) -> Non
     assert before != after
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.methods("training field")
+@pytest.mark.parametrize(
+    "method", [pytest.param(method, marks=pytest.mark.slow if method == "sft" else ()) for method in METHODS]
+)
 def test_the_same_settings_give_the_same_run(lab: Any, base: Any, method: str) -> None:
     assert shown(lab, base, method, EVALUATED) == shown(lab, base, method, EVALUATED)

@@ -14,6 +14,8 @@ PAIRS = [
     {"prompt": f"{a}+{b}=", "chosen": f" {a + b}", "rejected": f" {a - b - 7}"} for a in range(6) for b in range(4)
 ]
 LORA = {"peft": {"lora": {"r": 4}}}
+# So that good answers get likelier after any prompt, and the estimate of the divergence is above zero.
+EAGER = {"desirableWeight": 8.0}
 ENDING = "<|endoftext|>"
 
 
@@ -53,6 +55,7 @@ def plain(lab: Any, folder: Any, rows: list[dict[str, Any]], **more: Any) -> Any
             max_steps=6,
             logging_steps=1,
             learning_rate=1e-2,
+            desirable_weight=8.0,
             per_device_train_batch_size=8,
             gradient_checkpointing=False,
             use_cpu=True,
@@ -69,7 +72,7 @@ def plain(lab: Any, folder: Any, rows: list[dict[str, Any]], **more: Any) -> Any
 def test_the_curve_is_that_of_a_plain_script(lab: Any, base: Any, model_folder: Any, *, adapter: bool) -> None:
     from peft import LoraConfig
 
-    ours = lab.build(lab.context("kto", spec(lab) | (LORA if adapter else {}), base)).trainer
+    ours = lab.build(lab.context("kto", spec(lab, kto=EAGER) | (LORA if adapter else {}), base)).trainer
     config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=16, lora_dropout=0.0, target_modules="all-linear")
     theirs = plain(lab, model_folder, LABELLED, **({"peft_config": config} if adapter else {}))
     assert losses(ours) == pytest.approx(losses(theirs), abs=2e-4)
@@ -152,9 +155,31 @@ def test_the_model_is_its_own_reference(lab: Any, base: Any, earlier: Any, start
     model = {"fromJob": {"name": "earlier", "fromAdapter": "merge" if start == "merged" else "continue"}}
     wire = spec(lab, model=model) | (LORA if start == "new adapter" else {})
     resolved = {"merged": earlier.model_copy(update={"from_adapter": "merge"}), "continued": earlier}.get(start, base)
-    figures = losses(lab.build(lab.context("kto", wire, resolved)).trainer)
+    trainer = lab.build(lab.context("kto", wire, resolved)).trainer
+    figures = losses(trainer)
     assert figures[0] == pytest.approx(0.5, abs=1e-4)
-    assert figures[-1] < 0.45
+    assert trainer.state.log_history[-2]["rewards/margins"] > 0.02
+
+
+@pytest.mark.parametrize("loss", ["kto", "apo_zero_unpaired"])
+@pytest.mark.parametrize("start", ["full weights", "continued"])
+def test_a_reference_that_is_asked_ahead_says_the_same(
+    lab: Any, base: Any, earlier: Any, start: str, loss: str
+) -> None:
+    held_out = {"evaluation": {"datasets": [lab.put("held-out.jsonl", LABELLED[20:29])]}}
+    meanwhile, ahead = (
+        lab.build(
+            lab.context(
+                f"kto{place}",
+                spec(lab, kto={"lossType": loss, "precomputeRefLogProbs": early}) | held_out,
+                earlier if start == "continued" else base,
+            )
+        ).trainer
+        for place, early in enumerate((False, True))
+    )
+    assert ahead.ref_model is None
+    assert losses(ahead) == pytest.approx(losses(meanwhile), abs=1e-5)
+    assert ahead.evaluate()["eval_loss"] == pytest.approx(meanwhile.evaluate()["eval_loss"], abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +187,7 @@ def test_the_model_is_its_own_reference(lab: Any, base: Any, earlier: Any, start
 )
 def test_options_act(lab: Any, base: Any, block: dict[str, Any]) -> None:
     before, after = (
-        lab.build(lab.context(f"kto{place}", spec(lab, kto=options), base)).trainer
+        lab.build(lab.context(f"kto{place}", spec(lab, kto=EAGER | options), base)).trainer
         for place, options in enumerate(({}, block))
     )
     assert losses(before)[1:] != pytest.approx(losses(after)[1:], abs=1e-4)
@@ -171,7 +196,8 @@ def test_options_act(lab: Any, base: Any, block: dict[str, Any]) -> None:
 
 def test_too_many_of_one_label_are_told(lab: Any, base: Any, caplog: pytest.LogCaptureFixture) -> None:
     plan = lab.build(lab.context("kto", spec(lab, LABELLED[16:]), base))
-    assert plan.data_report["train"]["labels"] == {"desirable": 8, "undesirable": 24}
+    answers = plan.data_report["train"]["answers"]
+    assert {label: each["count"] for label, each in answers.items()} == {"desirable": 8, "undesirable": 24}
     assert plan.data_report["weightAdvice"].startswith("8 rows are labelled good and 24 bad")
     assert "set kto.desirableWeight between 3 and 4" in caplog.text
 

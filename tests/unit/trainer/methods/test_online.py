@@ -16,6 +16,7 @@ from tunesmith_trainer.fence import Fence
 from tunesmith_trainer.reporter import Reporter
 
 METHODS = ("grpo", "rloo")
+BOTH = pytest.mark.parametrize("method", ["grpo", pytest.param("rloo", marks=pytest.mark.slow)])
 QUESTIONS = [{"question": f"{a}+{b}=", "answer": f"{a + b}"} for a in range(10) for b in range(4)]
 ASKED = {"columns": {"prompt": "question"}}
 REWARDS = [{"name": "vowel", "regex": {"pattern": "[ae]"}}, {"name": "right", "answer": {"column": "answer"}}]
@@ -108,7 +109,7 @@ class TestTrl:
         trainer.train()
         return log_of(trainer)
 
-    @pytest.mark.parametrize("method", METHODS)
+    @BOTH
     def test_the_curve_is_that_of_a_plain_script(self, lab: Any, base: Any, model_folder: Any, method: str) -> None:
         job = spec(
             lab,
@@ -133,7 +134,6 @@ STARTS = {
     "continued adapter": ({}, "continue"),
     "merged adapter": ({}, "merge"),
     "new adapter on a merge": ({"peft": {"lora": {"r": 2}}}, "merge"),
-    "whole embeddings": ({"peft": {"promptTuning": {"numVirtualTokens": 4}}}, None),
     "adapter of the base's own parts": ({"peft": {"lora": {"r": 2, "initLoraWeights": "pissa"}}}, None),
 }
 
@@ -141,7 +141,7 @@ STARTS = {
 @pytest.mark.parametrize(
     ("method", "start"),
     [
-        pytest.param(method, start, marks=() if method == "grpo" and "adapter" in start else pytest.mark.slow)
+        pytest.param(method, start, marks=() if (method, start) == ("grpo", "continued adapter") else pytest.mark.slow)
         for method in METHODS
         for start in STARTS
     ],
@@ -164,6 +164,7 @@ def test_it_begins_where_its_reference_is(lab: Any, base: Any, adapter: Any, met
     assert abs(second["kl"]) > 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_without_beta_nothing_is_compared(lab: Any, base: Any, method: str) -> None:
     plan = lab.build(lab.context("free", spec(lab, method, block={"beta": 0}, training={"maxSteps": 1}), base))
@@ -171,6 +172,7 @@ def test_without_beta_nothing_is_compared(lab: Any, base: Any, method: str) -> N
     assert "kl" not in figures(plan)[0]
 
 
+@pytest.mark.slow
 def test_another_model_is_the_reference(lab: Any, base: Any, adapter: Any) -> None:
     job = spec(lab, block={"beta": 0.1}, training={"maxSteps": 1}, referenceModel={"fromJob": {"name": "base"}})
     context = lab.context("other", job, adapter)
@@ -182,18 +184,14 @@ def test_another_model_is_the_reference(lab: Any, base: Any, adapter: Any) -> No
 
 class TestPrompts:
     def test_a_chat_is_asked_through_the_template(self, lab: Any, base: Any) -> None:
-        chats = [{"prompt": [{"role": "user", "content": row["question"]}], **row} for row in QUESTIONS]
-        plan = lab.build(
-            lab.context("chats", spec(lab, rows=[row | {"question": None} for row in chats], training={"maxSteps": 1}),
-                        base)
-        )  # fmt: skip
+        chats = [{"prompt": [{"role": "user", "content": row["question"]}], "answer": ""} for row in QUESTIONS]
+        plan = lab.build(lab.context("chats", spec(lab, rows=chats, training={"maxSteps": 1}), base))
         row, decode = plan.trainer.train_dataset[1], plan.trainer.processing_class.decode
         assert row["prompt"] == chats[1]["prompt"]
         assert decode(row["prompt_ids"]) == "<|im_start|>user\n0+1=<|im_end|>\n<|im_start|>assistant\n"
         figures(plan)
-        assert {completion.prompt[0]["content"] for completion in plan.trainer.sampled} <= {
-            row["question"] for row in QUESTIONS
-        }
+        asked = {completion.prompt[0]["content"] for completion in plan.trainer.sampled}
+        assert asked < {row["question"] for row in QUESTIONS}
 
     def test_too_long_ones_are_left_out_and_counted(self, lab: Any, base: Any) -> None:
         rows = [*QUESTIONS, {"question": "How long? " * 30, "answer": "too long"}]
@@ -218,7 +216,7 @@ class TestPrompts:
             lab.build(lab.context("mixed", job, base))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@BOTH
 def test_evaluations_tell_the_reward_of_held_out_prompts(lab: Any, base: Any, method: str) -> None:
     from tunesmith_trainer.ending import evaluate
 
@@ -239,7 +237,8 @@ def test_evaluations_tell_the_reward_of_held_out_prompts(lab: Any, base: Any, me
     assert plan.trainer.state.best_metric == max(entry["eval_reward"] for entry in evaluations)
 
 
-@pytest.mark.parametrize("method", [METHODS[0], pytest.param(METHODS[1], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
 def test_a_resumed_run_goes_on_with_the_step_after(lab: Any, base: Any, method: str) -> None:
     """Completions are drawn anew (trl-facts 20): no equal curve, but every step once."""
     from transformers import TrainerCallback
@@ -260,6 +259,7 @@ def test_a_resumed_run_goes_on_with_the_step_after(lab: Any, base: Any, method: 
     assert log_of(second.trainer)[:2] == log_of(first.trainer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["new", "continued"])
 def test_the_adapter_is_what_was_trained(lab: Any, base: Any, adapter: Any, start: str) -> None:
     import torch
@@ -307,7 +307,7 @@ class TestTable:
         assert reporter.beats >= 2 * BLOCK["maxCompletionLength"]
         return [json.loads(line) for line in path.read_text().splitlines()]
 
-    @pytest.mark.parametrize("method", METHODS)
+    @BOTH
     def test_completions_are_kept_with_what_rewards_say_of_them(self, lab: Any, base: Any, method: str) -> None:
         rewards = [REWARDS[0] | {"weight": 2}, REWARDS[1]]
         context = lab.context("kept", spec(lab, method, rewards=rewards, training={"maxSteps": 2}), base)
@@ -325,12 +325,14 @@ class TestTable:
         newest = plan.trainer.sampled
         assert sum(each.advantage for each in newest[:4]) == pytest.approx(0, abs=1e-4)
 
+    @pytest.mark.slow
     def test_a_long_table_is_thinned_out(self, lab: Any, base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("tunesmith_trainer.callbacks.completions._MOST_STEPS", 4)
         context = lab.context("thin", spec(lab, training={"maxSteps": 9}), base)
         rows = self.written(lab, context, lab.build(context), Completions(every_steps=1, rows=1))
-        assert [row["step"] for row in rows] == [1, 3, 5, 6, 8, 9]
+        assert [row["step"] for row in rows] == [1, 5, 8, 9]
 
+    @pytest.mark.slow
     def test_what_is_trained_again_is_written_again(self, lab: Any, base: Any) -> None:
         context = lab.context("again", spec(lab, training={"maxSteps": 2}), base)
         path = context.run_directory / "completions.jsonl"

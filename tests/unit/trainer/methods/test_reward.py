@@ -157,6 +157,7 @@ def test_a_reward_adapter_is_trained_further_with_its_head(lab: Any, base: Any) 
     assert any("score.modules_to_save.default" in name for name in trained)
     assert any("lora_A.default" in name for name in trained)
     assert losses(again)[-1] < 0.5
+    assert sorted(again.model.peft_config["default"].modules_to_save) == ["classifier", "score"]
 
 
 def test_a_whole_reward_model_is_trained_further(lab: Any, base: Any) -> None:
@@ -185,6 +186,19 @@ def test_a_whole_reward_model_is_no_language_model(lab: Any, base: Any) -> None:
     _, saved = reward_adapter(lab, base)
     with pytest.raises(InvalidSpec, match="is a LlamaForSequenceClassification: a classifier, which scores texts"):
         lab.build(lab.context("sft", spec(lab, SFT_ROWS) | SFT, saved))
+
+
+@pytest.mark.parametrize("peft", [{}, LORA], ids=["--model", "--adapter"])
+def test_it_is_no_model_to_write_with(lab: Any, base: Any, model_folder: Path, peft: dict[str, Any]) -> None:
+    from tunesmith_trainer.generate.loading import load_writer
+    from tunesmith_trainer.generate.options import parse
+
+    _, saved = reward_adapter(lab, base, **peft)
+    volume = saved.adapter or saved.base
+    folder = str(lab.path(volume.claim, volume.path))
+    line = ["--model", str(model_folder), "--adapter", folder] if peft else ["--model", folder]
+    with pytest.raises(InvalidSpec, match=f"{line[-2]}: {folder} is a classifier, which scores texts and writes none"):
+        load_writer(parse(line))
 
 
 def test_an_adapter_of_a_language_model_has_no_head_to_go_on_with(lab: Any, base: Any) -> None:

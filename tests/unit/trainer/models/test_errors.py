@@ -98,7 +98,6 @@ def test_code_in_a_model_folder_is_not_run(lab: Any, undigested: Any, model_fold
     ("name", "kind"),
     [
         ("T5ForConditionalGeneration", "an encoder-decoder or multimodal model"),
-        ("LlamaForSequenceClassification", "a classifier"),
         ("LlamaModel", "no causal language model"),
     ],
 )

@@ -7,11 +7,9 @@ import pytest
 
 from tunesmith_api.quantity import parse_bytes
 from tunesmith_api.run import ResolvedModel
-from tunesmith_api.v1alpha1.preparation import AnswerFinding, PreparationReport, TokenLengths
 from tunesmith_api.v1alpha1.training.optimizers import Optimizer
 from tunesmith_trainer.models.memory import ModelShape, Workload, estimate
 from tunesmith_trainer.outcome import encode
-from tunesmith_trainer.preparation.report import warnings_of
 
 ROWS = [{"prompt": f"{number} + 1 = ", "completion": f"{number + 1}"} for number in range(40)]
 
@@ -122,6 +120,47 @@ def test_every_optimiser_has_its_memory_estimated(lab: Any, optim: str) -> None:
     assert estimate(shape, Workload.of(lab.context("job", spec).run)).total > 4000
 
 
+ALIGNED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    # What is added to a LoRA job with 2 times 4 rows; what its workload then has.
+    "dpo": ({}, {"sequences": 2, "reference": "none"}),
+    "dpo on full weights": ({"peft": None}, {"sequences": 2, "reference": "model"}),
+    "dpo with what the reference says computed before": (
+        {"peft": None, "dpo": {"precomputeRefLogProbs": True}},
+        {"sequences": 2, "reference": "none"},
+    ),
+    "orpo on full weights": ({"peft": None}, {"sequences": 2, "reference": "none"}),
+    "kto on full weights": ({"peft": None}, {"sequences": 1, "reference": "model"}),
+    "reward": ({}, {"sequences": 2, "reference": "none"}),
+    "grpo on full weights": ({"peft": None}, {"reference": "none", "sampled_rows": 8}),
+    "grpo at once on full weights": (
+        {"peft": None, "grpo": {"beta": 0.04, "generationBatchSize": 32}},
+        {"reference": "model", "sampled_rows": 32},
+    ),
+    "rloo": ({}, {"reference": "none", "sampled_rows": 8}),
+    "ppo": ({"ppo": {"numMiniBatches": 3}}, {"reference": "adapter", "sampled_rows": 24, "trained_models": 2}),
+}
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_what_a_method_asks_of_a_device(lab: Any, name: str) -> None:
+    changes, expected = ALIGNED[name]
+    method = name.split(maxsplit=1)[0]
+    rewards = {"rewards": [{"name": "length", "length": {"max": 9}}]} if method in {"grpo", "rloo", "ppo"} else {}
+    spec = {
+        "method": method,
+        "model": {"path": {"claim": "models"}},
+        "datasets": [{"claim": {"name": "data", "path": "rows.jsonl"}}],
+        "training": {"perDeviceTrainBatchSize": 4, "gradientAccumulationSteps": 2},
+        "peft": {"lora": {}},
+        **rewards,
+        **changes,
+    }
+    load = Workload.of(lab.context("job", {field: value for field, value in spec.items() if value is not None}).run)
+    found = {"reference": load.reference, "sampled_rows": load.sampled_rows, "trained_models": load.trained_models}
+    plain = {"sequences": 1, "sampled_rows": 0, "trained_models": 1}
+    assert {**found, "sequences": load.sequences} == plain | expected
+
+
 def test_the_need_of_memory_is_told_and_held_against_the_device(prepare: Any) -> None:
     alone, compared = report(prepare()).memory, report(prepare(device_memory="80Gi")).memory
     assert alone.available is None
@@ -148,17 +187,6 @@ def test_answers_of_preferences_are_counted_and_what_is_odd_about_them_is_told(l
     assert found.alike_pairs == 1
     assert "1 pairs are the same within training.maxLength and teach nothing" in found.warnings[-2]
     assert found.warnings[-1].startswith("half of the chosen answers have 21 tokens or more, of the rejected ones 7:")
-
-
-@pytest.mark.parametrize(("rare", "told"), [(1, True), (4, False)])
-def test_a_kind_of_answer_that_is_rare_is_told(rare: int, told: bool) -> None:
-    lengths = TokenLengths(p50=9, p90=9, p99=9, max=9)
-    answers = [AnswerFinding(kind=kind, count=count, token_lengths=lengths) for kind, count in (("a", 20), ("b", rare))]
-    plain = PreparationReport(
-        rows=20, tokens=99, token_lengths=lengths, truncated_share=0, dropped_rows=0, loss_share=1, duplicate_rows=0
-    )
-    warnings = list(warnings_of(plain.model_copy(update={"answers": tuple(answers)}), max_length=32))
-    assert warnings == (["only 4.76 % of the answers are b; add some, or weigh them more"] if told else [])
 
 
 def test_the_whole_report_lies_in_the_run_s_folder(lab: Any, prepare: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from tunesmith_trainer.data.encode import DESIRABLE, UNDESIRABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -10,6 +12,12 @@ if TYPE_CHECKING:
     from tunesmith_api.v1alpha1.methods.kto import Kto
 
 _MOST = 4 / 3  # of what good answers weigh in sum, to what bad ones do
+
+
+def label_counts(told: Mapping[str, Any]) -> dict[str, int]:
+    """Return the number of good and of bad rows that are trained on, from what was told of them (`Counts.report`)."""
+    answers = told.get("answers", {})
+    return {label: answers.get(label, {}).get("count", 0) for label in (DESIRABLE, UNDESIRABLE)}
 
 
 def weight_advice(labels: Mapping[str, int], kto: Kto) -> str | None:
@@ -22,7 +30,7 @@ def weight_advice(labels: Mapping[str, int], kto: Kto) -> str | None:
         labels: Number of `desirable` and of `undesirable` rows.
         kto: The method's block.
     """
-    good, bad = labels["desirable"], labels["undesirable"]
+    good, bad = labels[DESIRABLE], labels[UNDESIRABLE]
     if not good or not bad:
         given, lacking = ("good", "bad") if good else ("bad", "good")
         return f"all {good + bad} rows are labelled {given}, which pushes the model one way only: add {lacking} ones"

@@ -29,7 +29,6 @@ class Counts:
         alike: Pairs of answers that are the same within `maxLength`, so that nothing is learnt from them.
         answers: Lengths of the answers in tokens by what they are, such as chosen and rejected, before they were cut.
         drawn: Rows and tokens used of each dataset, by its field in the spec.
-        labels: Rows used that are labelled good, and bad.
     """
 
     rows: int = 0
@@ -43,7 +42,6 @@ class Counts:
     alike: int = 0
     answers: dict[str, array[int]] = field(default_factory=dict, repr=False)
     drawn: dict[str, Counter[str]] = field(default_factory=dict, repr=False)
-    labels: Counter[bool] = field(default_factory=Counter, repr=False)
 
     def read(self, *parts: Sequence[int]) -> None:
         """Count a row that was read.
@@ -81,7 +79,6 @@ class Counts:
 
     def report(self) -> dict[str, Any]:
         """Return the counts for the run's record and for who judges the data."""
-        labels = {"labels": {"desirable": self.labels[True], "undesirable": self.labels[False]}} if self.labels else {}
         return {
             "rows": self.rows,
             "used": self.used,
@@ -94,7 +91,6 @@ class Counts:
             "lossShare": _share(self.loss_tokens, self.tokens),
             "tokenLength": token_lengths(self.lengths),
             "drawn": _shares(self.drawn),
-            **labels,
             **self._answers(),
         }
 
@@ -105,7 +101,7 @@ class Counts:
         told = {
             kind: {"count": len(lengths), **token_lengths(lengths)} for kind, lengths in sorted(self.answers.items())
         }
-        return {"alike": self.alike, "answers": told}
+        return {"answers": told} | ({"alike": self.alike} if "chosen" in told else {})
 
     def _duplicates(self) -> int:
         import numpy as np

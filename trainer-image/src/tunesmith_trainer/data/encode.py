@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tunesmith_trainer.data.corpus import Source
     from tunesmith_trainer.data.counts import Counts
 
+DESIRABLE, UNDESIRABLE = "desirable", "undesirable"  # what TRL calls answers that are labelled true and false
 IGNORED = -100  # the label of a token that carries no loss, in torch and transformers
 _BATCH_ROWS = 512
 
@@ -172,6 +173,9 @@ def encode_comparisons(drawn: Drawn, encoder: Encoder, counts: Counts) -> Iterat
         if max(len(chosen), len(rejected)) > encoder.max_length:
             counts.dropped += 1
             continue
+        shared = common_prefix(chosen, rejected)  # the prompt
+        counts.answer("chosen", len(chosen) - shared)
+        counts.answer("rejected", len(rejected) - shared)
         tokens = len(chosen) + len(rejected)
         counts.use(tokens, tokens, source=source.field)
         yield chosen, rejected, margin
@@ -193,7 +197,7 @@ def encode_labelled(drawn: Drawn, encoder: Encoder, counts: Counts) -> Iterator[
             counts.dropped += 1
             continue
         counts.use(start + len(cut), len(cut), source=source.field, truncated=len(whole) > encoder.max_length)
-        counts.labels[label] += 1
+        counts.answer(DESIRABLE if label else UNDESIRABLE, len(whole) - start)
         yield prompt[:start], cut, label
 
 

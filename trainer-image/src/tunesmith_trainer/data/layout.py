@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 Format = Literal["text", "messages", "prompt-completion", "instruction", "preference", "unpaired-preference", "prompt"]
 
 # The parts of each format, and the columns they are looked for in. The order is the order of detection: a row of
-# preferences has a prompt as well, and a chat may carry its rendered text, or a label. Last what
-# any row with a prompt fits.
+# preferences has a prompt as well, and a chat may carry its rendered text, or a label. Last what any row with a prompt
+# fits.
 _PARTS: dict[Format, dict[str, tuple[str, ...]]] = {
     "preference": {
         "prompt": ("prompt", "messages", "conversations"),
@@ -168,7 +168,7 @@ def _detect(dataset: Dataset, first: RawRow, accepted: tuple[Format, ...], field
     listing = ", ".join(first.values) or "none"
     if fitting:
         # Whatever has a prompt could do without the rest, which says little of what it is.
-        shapes = [name for name in fitting if name != "prompt"] or ["prompt"]
+        shapes = [name for name in fitting if name != "prompt"] or list(fitting)
         raise DataError(
             f"{first.file}: its columns ({listing}) are those of {' and '.join(shapes)} rows, and the method trains on"
             f" {', '.join(accepted)}; change the dataset or the method, or name the columns in {field}.columns"

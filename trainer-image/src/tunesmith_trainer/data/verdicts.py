@@ -21,7 +21,7 @@ def read_label(row: RawRow, column: str) -> bool:
     value = row.values[column]
     if isinstance(value, bool) or (isinstance(value, int | float) and value in {0, 1}):
         return bool(value)
-    found = f"{describe(value)}, {str(value)[:40]!r}" if isinstance(value, str | int | float) else describe(value)
+    found = f"{describe(value)}, {repr(value)[:40]}" if isinstance(value, str | int | float) else describe(value)
     raise row.error(
         f"column {column!r} is {found}, and no label",
         "write true (good) or false (bad) without quotes, or 1 or 0; a CSV file has text alone: use JSON lines",

@@ -19,7 +19,8 @@ from tunesmith_api.v1alpha1.rewards import Reward
 from tunesmith_trainer.data.rows import Content
 from tunesmith_trainer.errors import DataError, InvalidSpec
 from tunesmith_trainer.generate.loading import load_judge
-from tunesmith_trainer.rewards import RewardFunction, Rewards, plain_scorer
+from tunesmith_trainer.rewards import Rewards, plain_scorer
+from tunesmith_trainer.rewards.base import RewardFunction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

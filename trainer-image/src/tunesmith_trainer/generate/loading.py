@@ -12,6 +12,8 @@ from typing_extensions import override
 from tunesmith_api.v1alpha1.model import ModelSource
 from tunesmith_api.v1alpha1.status import VolumePath
 from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
+from tunesmith_trainer.models.adapters.saved import read_config
+from tunesmith_trainer.models.causal import is_classifier, read_model_config
 from tunesmith_trainer.models.classifier import Classifier, load_classifier
 from tunesmith_trainer.models.folders import ADAPTER_CONFIG, MODEL_CONFIG, Folder
 from tunesmith_trainer.models.tokenizers import first_line, has_tokenizer, load_tokenizer
@@ -50,6 +52,7 @@ def load_writer(options: Options) -> Writer:
         _require(options.adapter, "--adapter", ADAPTER_CONFIG, "an adapter as peft writes it")
     base = options.model or _named_base(options.adapter, "--adapter", "name it with --model")
     _require(base, "--model", MODEL_CONFIG, "a model as save_pretrained writes it")
+    _refuse_classifier(base, options.adapter)
     folder = options.adapter if options.adapter is not None and has_tokenizer(options.adapter) else base
     tokenizer = load_tokenizer(folder, str(folder))
     chat = _is_chat(options.adapter or base, tokenizer) if options.chat is None else options.chat
@@ -70,16 +73,17 @@ def load_judge(folder: Path) -> Classifier:
         raise ModelNotFound(f"{option}: the folder {folder} does not exist")
     adapter = folder if (folder / ADAPTER_CONFIG).is_file() else None
     base = folder if adapter is None else _named_base(adapter, option, "mount it there")
-    return load_classifier(_LocalFolder.at(base), adapter and _LocalFolder.at(adapter), "float32", ModelSource())
+    put_on = None if adapter is None else _LocalFolder.at(adapter)
+    return load_classifier(_LocalFolder.at(base), put_on, "float32", ModelSource())
 
 
 class _LocalFolder(Folder):
     """A folder that a command line names, on no claim that would be known."""
 
     @classmethod
-    def at(cls, path: Path) -> _LocalFolder:
+    def at(cls, path: Path, role: str = "the reward model") -> _LocalFolder:
         """Return the folder at a path."""
-        return cls(VolumePath(claim="", path=str(path)), path, "the reward model")
+        return cls(VolumePath(claim="", path=str(path)), path, role)
 
     @property
     @override
@@ -95,6 +99,17 @@ def _require(folder: Path, option: str, file: str, what: str) -> None:
     if file == MODEL_CONFIG and (folder / ADAPTER_CONFIG).is_file():
         raise ModelNotFound(f"{option}: {folder} is an adapter; name it with --adapter, and its base with --model")
     raise ModelNotFound(f"{option}: {folder} has no {file}, so it is not {what}")
+
+
+def _refuse_classifier(base: Path, adapter: Path | None) -> None:
+    """Refuse a reward model: loaded all the same, it would write by a head that was never trained."""
+    option, folder = "--model", base
+    scores = is_classifier(read_model_config(_LocalFolder.at(base, "the model")))
+    if adapter is not None and not scores:
+        option, folder = "--adapter", adapter
+        scores = read_config(_LocalFolder.at(adapter, "the adapter")).task_type == "SEQ_CLS"
+    if scores:
+        raise InvalidSpec(f"{option}: {folder} is a classifier, which scores texts and writes none")
 
 
 def _named_base(adapter: Path | None, option: str, remedy: str) -> Path:

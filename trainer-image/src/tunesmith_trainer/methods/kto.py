@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.methods.kto import Kto
-from tunesmith_trainer.data.balance import weight_advice
+from tunesmith_trainer.data.balance import label_counts, weight_advice
 from tunesmith_trainer.data.corpus import open_corpora
 from tunesmith_trainer.data.encode import Encoder, encode_labelled
 from tunesmith_trainer.data.feed import Feed
@@ -38,7 +38,9 @@ def build(context: RunContext) -> TrainingPlan:
     prepared = task.source.load(task.tokenizer)
     if prepared.adapter_config is not None and context.run.reference is None:
         require_unchanged_base(prepared.adapter_config)
-    reference = reference_model(context, prepared, task.tokenizer)
+    # Before the first step the model itself is what it will be compared with.
+    ahead = method_block(context, Kto).precompute_ref_log_probs and context.run.reference is None
+    reference = None if ahead else reference_model(context, prepared, task.tokenizer)
     return task.plan(PreparedKTOTrainer(ref_model=reference, **task.trainer_arguments(prepared)), prepared)
 
 
@@ -73,7 +75,7 @@ def _ordered(task: PreferenceTask) -> PreferenceTask:
     other in the files would be learnt one after the other.
     """
     options, training = method_block(task.context, Kto), task.context.run.spec.training
-    advice = weight_advice(task.report["train"]["labels"], options)
+    advice = weight_advice(label_counts(task.report["train"]), options)
     if advice:
         _log.warning("%s", advice)
     train, held_out = shuffle_table(task.train, training.order_seed), task.held_out

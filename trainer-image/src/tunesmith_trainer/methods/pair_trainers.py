@@ -88,7 +88,7 @@ class _PairTrainer(SpecTrainer):
             self._train_tokens += int(counted)
         # TRL asks these labels for nothing but how many pairs there are.
         with_labels = batch | {"chosen_labels": batch["input_ids"].chunk(2)[0]}
-        return super().concatenated_forward(scored, with_labels)  # type: ignore[misc]  # the base after the next has it
+        return super().concatenated_forward(scored, with_labels)
 
     @override
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

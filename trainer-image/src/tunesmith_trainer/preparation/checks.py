@@ -17,9 +17,9 @@ from tunesmith_trainer.methods import METHODS
 from tunesmith_trainer.models.outline import outline
 from tunesmith_trainer.models.prepare import find_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
-from tunesmith_trainer.preparation.companions import find_companions
+from tunesmith_trainer.preparation.companions import companion_parameters
 from tunesmith_trainer.preparation.memory import require_memory
-from tunesmith_trainer.preparation.report import Models, compose
+from tunesmith_trainer.preparation.report import compose
 from tunesmith_trainer.rewards.checks import check_rewards
 
 if TYPE_CHECKING:
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
-    from tunesmith_api.v1alpha1.preparation import PreparationReport
+    from tunesmith_api.v1alpha1.preparation import MemoryEstimate, PreparationReport
     from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.data.corpus import Corpus
     from tunesmith_trainer.data.feed import Feed
+    from tunesmith_trainer.models.outline import Outline
     from tunesmith_trainer.models.prepare import ModelPlan
 
 REPORT_FILE = "preparation.json"
@@ -74,7 +75,7 @@ def check(context: RunContext) -> PreparationReport:
         "chatTemplateGiven": given,
         "rewardWarnings": [*check_rewards(context, tokenizer)],
     }
-    report = compose(context, data, known or _outlined(context, model, tokenizer))
+    report = compose(context, data, *(known or _outlined(context, model, tokenizer)))
     fence.check()
     write_atomically(
         context.run_directory / REPORT_FILE, json.dumps({"report": report.to_wire(), "data": data}, indent=1)
@@ -84,9 +85,11 @@ def check(context: RunContext) -> PreparationReport:
     return report
 
 
-def _outlined(context: RunContext, model: ModelPlan, tokenizer: PreTrainedTokenizerBase) -> Models:
-    outlined, companions = outline(model, tokenizer), find_companions(context, tokenizer)
-    return Models(outlined, require_memory(context, outlined, companions.parameters), companions.warnings)
+def _outlined(
+    context: RunContext, model: ModelPlan, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Outline, MemoryEstimate]:
+    outlined = outline(model, tokenizer)
+    return outlined, require_memory(context, outlined, companion_parameters(context, tokenizer))
 
 
 def _counted(feed: Feed, corpus: Corpus, what: str) -> dict[str, Any]:

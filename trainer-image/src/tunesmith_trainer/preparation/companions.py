@@ -1,15 +1,14 @@
-"""The models beside the one that is trained, without their weights: found, checked, and counted for the memory."""
+"""The models beside the one that is trained, without their weights: how large they are, and whether they fit it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
-from tunesmith_trainer.models.classifier import has_score_head, require_score_adapter
+from tunesmith_trainer.errors import ModelNotFound
 from tunesmith_trainer.models.memory import meta_model
 from tunesmith_trainer.models.places import find_folders
-from tunesmith_trainer.models.tokenizers import first_line, has_tokenizer, load_tokenizer
+from tunesmith_trainer.models.reference import require_vocabulary
+from tunesmith_trainer.models.tokenizers import first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -17,59 +16,31 @@ if TYPE_CHECKING:
     from tunesmith_api.v1alpha1.methods.base import Task
     from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.models.folders import Folder
-    from tunesmith_trainer.models.places import ModelFolders
+
+_REFERENCE = "spec.referenceModel"
 
 
-@dataclass(frozen=True)
-class Companions:
-    """The models beside the one that is trained.
-
-    Attributes:
-        parameters: Parameters of all of them; each is held on every device.
-        warnings: What is allowed but probably not meant.
-    """
-
-    parameters: int
-    warnings: tuple[str, ...]
-
-
-def find_companions(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Companions:
-    """Return what is known of the reference and of the reward models, checked as they are when they are loaded.
+def companion_parameters(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the parameters of the reference and of the reward models, each of which every device holds.
 
     Args:
         context: The run.
-        tokenizer: That of the model to train.
+        tokenizer: That of the model to train, whose vocabulary a reference must have.
 
     Raises:
         ModelNotFound: One of them is missing or not whole.
-        InvalidSpec: One of them can not be what it is named for.
+        InvalidSpec: The reference has another vocabulary.
     """
-    run = context.run
-    parameters, warnings = 0, []
+    run, outlined = context.run, context.run.spec.model.cache is None
+    count = 0
     if run.reference is not None:
-        found = find_folders(context, run.reference, "spec.referenceModel", outlined=True)
-        parameters += _parameters(context, found.base, "CAUSAL_LM")
+        found = find_folders(context, run.reference, _REFERENCE, outlined=outlined)
+        require_vocabulary(context, found, tokenizer)
+        count += _parameters(context, found.base, "CAUSAL_LM")
     for name, model in run.reward_models.items():
-        found = find_folders(context, model, f"spec.rewards[{name}].model", outlined=True)
-        _require_scores(context, found, name)
-        parameters += _parameters(context, found.base, "SEQ_CLS")
-        if _reads_otherwise(context, found, tokenizer):
-            warnings.append(
-                f"reward model {name!r} has another tokenizer than the model that is trained: completions are decoded"
-                " and read as text, which is right, and slower"
-            )
-    return Companions(parameters, tuple(warnings))
-
-
-def _require_scores(context: RunContext, found: ModelFolders, name: str) -> None:
-    headed = has_score_head(found.base, trusted=context.run.spec.model.trust_remote_code)
-    if found.adapter is not None:
-        require_score_adapter(found.adapter)
-    elif not headed:
-        raise InvalidSpec(
-            f"spec.rewards[{name}].model: {found.base.name} is a language model without a score head: train one on it"
-            " with method: reward, or choose a sequence classifier"
-        )
+        found = find_folders(context, model, f"reward {name!r}", outlined=outlined)
+        count += _parameters(context, found.base, "SEQ_CLS")
+    return count
 
 
 def _parameters(context: RunContext, folder: Folder, task: Task) -> int:
@@ -84,9 +55,3 @@ def _parameters(context: RunContext, folder: Folder, task: Task) -> int:
     # What a damaged config raises is the business of two libraries.
     except Exception as error:
         raise ModelNotFound(f"{folder.name} can not be loaded: {first_line(error)}") from error
-
-
-def _reads_otherwise(context: RunContext, found: ModelFolders, tokenizer: PreTrainedTokenizerBase) -> bool:
-    folder = found.adapter if found.adapter is not None and has_tokenizer(found.adapter.path) else found.base
-    own = load_tokenizer(folder.path, folder.name, trusted=context.run.spec.model.trust_remote_code)
-    return bool(own.get_vocab() != tokenizer.get_vocab())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.methods.kto import Kto
@@ -16,7 +15,7 @@ from tunesmith_api.v1alpha1.preparation import (
     PreparationReport,
     TokenLengths,
 )
-from tunesmith_trainer.data.balance import weight_advice
+from tunesmith_trainer.data.balance import label_counts, weight_advice
 from tunesmith_trainer.methods.arguments import method_block
 
 if TYPE_CHECKING:
@@ -28,31 +27,16 @@ if TYPE_CHECKING:
 _MANY_CUT = 0.05
 _LITTLE_LOSS = 0.05
 _MUCH_LONGER = 2.0
-_RARE = 0.1
 
 
-@dataclass(frozen=True)
-class Models:
-    """What was found about the models of a run.
-
-    Attributes:
-        outline: What is known of the one that is trained, without its weights.
-        memory: What training needs of one device.
-        warnings: What is allowed but probably not meant about those beside it.
-    """
-
-    outline: Outline
-    memory: MemoryEstimate
-    warnings: tuple[str, ...] = ()
-
-
-def compose(context: RunContext, data: dict[str, Any], models: Models) -> PreparationReport:
+def compose(context: RunContext, data: dict[str, Any], outline: Outline, memory: MemoryEstimate) -> PreparationReport:
     """Return the report.
 
     Args:
         context: The run.
         data: What was found in the data, as it goes into the run's record.
-        models: What was found about the models.
+        outline: What is known of the model without its weights.
+        memory: What training needs of one device.
     """
     train, evaluation = data["train"], data["evaluation"]
     lengths = train["tokenLength"]
@@ -71,14 +55,14 @@ def compose(context: RunContext, data: dict[str, Any], models: Models) -> Prepar
             AnswerFinding(kind=kind, count=each["count"], token_lengths=_lengths(each))
             for kind, each in train.get("answers", {}).items()
         ),
-        "parameters": models.outline.shape.parameters,
-        "trainable_parameters": models.outline.shape.trained,
-        "memory": models.memory,
+        "parameters": outline.shape.parameters,
+        "trainable_parameters": outline.shape.trained,
+        "memory": memory,
     }
     report = PreparationReport(**found)
-    warnings = [*models.warnings, *warnings_of(report, context.run.spec.training.max_length)]
+    warnings = [*_warnings(report, context.run.spec.training.max_length)]
     if context.run.spec.method == "kto":
-        advice = weight_advice(train["labels"], method_block(context, Kto))
+        advice = weight_advice(label_counts(train), method_block(context, Kto))
         warnings += [advice] if advice else []
     if data.get("chatTemplateGiven"):
         warnings.append("the tokenizer has no chat template and gets ChatML; the output carries it")
@@ -110,8 +94,7 @@ def _datasets(data: dict[str, Any]) -> Iterator[DatasetFinding]:
         yield DatasetFinding(field=source["field"], format=source["format"], rows=rows)
 
 
-def warnings_of(report: PreparationReport, max_length: int) -> Iterator[str]:
-    """Yield what is allowed but probably not meant, and what to do about it."""
+def _warnings(report: PreparationReport, max_length: int) -> Iterator[str]:
     if report.dropped_rows:
         yield (
             f"{report.dropped_rows} rows are left out: within training.maxLength of {max_length} no token of them"
@@ -147,10 +130,6 @@ def _of_answers(report: PreparationReport) -> Iterator[str]:
             f"half of the {longer.kind} answers have {longer.token_lengths.p50} tokens or more, of the {shorter.kind}"
             f" ones {shorter.token_lengths.p50}: the model may learn length before anything else; balance them"
         )
-    rarest = min(report.answers, key=lambda answer: answer.count)
-    total = sum(answer.count for answer in report.answers)
-    if rarest.count < _RARE * total:
-        yield f"only {_percent(rarest.count / total)} of the answers are {rarest.kind}; add some, or weigh them more"
 
 
 def _percent(share: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
 from tunesmith_trainer.report.history import Entry, history
 
 Sample = dict[str, Any]
@@ -51,8 +52,8 @@ class Facts:
 
     @property
     def scores(self) -> bool:
-        """Whether a reward model was trained, which scores texts and writes none."""
-        return self.method == "reward"
+        """Whether a classifier was trained, which scores texts and writes none."""
+        return METHOD_BLOCKS[self.method].task == "SEQ_CLS"
 
     @property
     def title(self) -> str:

@@ -23,7 +23,7 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 base = {model_class}.from_pretrained("base"{options})  # {base}
 if len(tokenizer) > base.get_input_embeddings().num_embeddings:
     base.resize_token_embeddings(len(tokenizer))
-model = PeftModel.from_pretrained(base, folder)
+{padding}model = PeftModel.from_pretrained(base, folder)
 """
 _SCORE = """\
 score = model(**tokenizer("text to score", return_tensors="pt")).logits[0, 0]
@@ -42,6 +42,7 @@ def python_lines(facts: Facts) -> str:
         model_class="AutoModelForSequenceClassification" if facts.scores else "AutoModelForCausalLM",
         # A base model has no head for scores: the adapter brings it along.
         options=", num_labels=1" if facts.scores else "",
+        padding="base.config.pad_token_id = tokenizer.pad_token_id\n" if facts.scores else "",
         place=facts.place,
         base=facts.base_model,
     )

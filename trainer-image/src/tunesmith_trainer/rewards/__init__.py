@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
+from tunesmith_trainer.data.rows import Content
 from tunesmith_trainer.errors import InvalidSpec
-from tunesmith_trainer.rewards.base import Content, RewardFunction, Scores
+from tunesmith_trainer.rewards.base import RewardFunction, Scores
 from tunesmith_trainer.rewards.builtin import (
     answer_reward,
     json_schema_reward,
@@ -113,8 +113,8 @@ def build_rewards(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Re
 
 def rewards_of(context: RunContext) -> dict[str, Reward]:
     """Return the rewards of a run's spec by their field; none of a method that has no use for them."""
-    spec = context.run.spec
-    rewards = (isinstance(spec, AlignmentJobSpec) and spec.rewards) or ()
+    # A FineTuneJob's spec has none; its class is not imported, which a function's process would wait for.
+    rewards: tuple[Reward, ...] = getattr(context.run.spec, "rewards", None) or ()
     return {f"spec.rewards[{index}]": reward for index, reward in enumerate(rewards)}
 
 

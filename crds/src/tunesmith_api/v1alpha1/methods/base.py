@@ -68,7 +68,24 @@ class MethodBlock(ApiModel):
     """Evaluated figure that tells which model is best, unless the spec names another."""
     splits: ClassVar[bool] = False
     """Whether smaller micro-batches of the same global batch make the same steps."""
+    trains_values: ClassVar[bool] = False
+    """Whether a model of values is trained beside the policy, on the same base; then the reference is a copy too."""
     takes_reference_model: ClassVar[bool] = False
     """Whether `spec.referenceModel` may name another model to compare with."""
     uses_rewards: ClassVar[bool] = False
     """Whether the model samples completions, and learns from what `spec.rewards` say of them."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether every step asks the reference, with these parameters."""
+        return self.has_reference
+
+    def sampled_at_once(self, rows: int, processes: int) -> int:
+        """Return how many completions a process samples at once; 0 for a method that samples none.
+
+        Args:
+            rows: Rows of an optimiser step of one process.
+            processes: Training processes, over all nodes.
+        """
+        del rows, processes
+        return 0

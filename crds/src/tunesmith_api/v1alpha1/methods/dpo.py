@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from tunesmith_api.base import Rule
 from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock, PadToMultipleOf
@@ -47,28 +48,6 @@ def _needs(field: str, other: str) -> Rule:
     return Rule(f"!has(self.{field}) || {_is_on(other)}", f"{field} belongs to {other}: set {other}: true", f".{field}")
 
 
-DPO_RULES = (
-    Rule(
-        f"!has(self.dpo) || !has(self.dpo.lossType) || !self.dpo.lossType.exists(loss, loss in {list(_WHOLE)})"
-        " || !has(self.training) || !has(self.training.autoFindBatchSize) || !self.training.autoFindBatchSize",
-        f"the losses {', '.join(_WHOLE)} look at a micro-batch as a whole: remove autoFindBatchSize, or these losses",
-        ".training.autoFindBatchSize",
-    ),
-    Rule(
-        "!has(self.dpo) || !has(self.dpo.syncRefModel) || !self.dpo.syncRefModel || !has(self.peft)",
-        "with an adapter the reference is the base model itself, which can not follow the trained one:"
-        " remove syncRefModel, or peft",
-        ".dpo.syncRefModel",
-    ),
-    Rule(
-        "!has(self.dpo) || !has(self.dpo.syncRefModel) || !self.dpo.syncRefModel || !has(self.referenceModel)",
-        "a reference model of its own stays as it is: remove syncRefModel or referenceModel",
-        ".dpo.syncRefModel",
-    ),
-)
-"""Of AlignmentJob's spec: what the block has to do with the rest."""
-
-
 class Dpo(MethodBlock):
     """Direct preference optimisation (trl.DPOTrainer; Rafailov et al. 2023, arXiv:2305.18290)."""
 
@@ -83,6 +62,26 @@ class Dpo(MethodBlock):
     }
     has_reference = True
     takes_reference_model = True
+    spec_rules = (
+        Rule(
+            f"!has(self.dpo) || !has(self.dpo.lossType) || !self.dpo.lossType.exists(loss, loss in {list(_WHOLE)})"
+            " || !has(self.training) || !has(self.training.autoFindBatchSize) || !self.training.autoFindBatchSize",
+            f"the losses {', '.join(_WHOLE)} look at a micro-batch as a whole: remove autoFindBatchSize, or choose"
+            " others",
+            ".training.autoFindBatchSize",
+        ),
+        Rule(
+            "!has(self.dpo) || !has(self.dpo.syncRefModel) || !self.dpo.syncRefModel || !has(self.peft)",
+            "with an adapter the reference is the base model itself, which can not follow the trained one:"
+            " remove syncRefModel, or peft",
+            ".dpo.syncRefModel",
+        ),
+        Rule(
+            "!has(self.dpo) || !has(self.dpo.syncRefModel) || !self.dpo.syncRefModel || !has(self.referenceModel)",
+            "a reference model of its own stays as it is: remove syncRefModel or referenceModel",
+            ".dpo.syncRefModel",
+        ),
+    )
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -235,3 +234,8 @@ class Dpo(MethodBlock):
         int, Field(ge=1, le=1_000_000, description="Optimiser steps from one synchronisation to the next.")
     ] = 512
     pad_to_multiple_of: PadToMultipleOf = None
+
+    @property
+    @override
+    def compares(self) -> bool:
+        return not self.precompute_ref_log_probs

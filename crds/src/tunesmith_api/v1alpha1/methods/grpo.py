@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from tunesmith_api.base import Rule
 from tunesmith_api.v1alpha1.methods.online import Online
@@ -24,6 +25,11 @@ class Grpo(Online):
                 f".{field}",
             )
             for field, losses in _UNCLIPPED.items()
+        ),
+        Rule(
+            "!has(self.lossType) || self.lossType != 'cispo' || has(self.epsilonHigh)",
+            "lossType: cispo clips the weights of tokens at epsilonHigh: set it, such as 5",
+            ".epsilonHigh",
         ),
     )
 
@@ -77,3 +83,8 @@ class Grpo(Online):
             " (arXiv:2506.01939).",
         ),
     ] = 1.0
+
+    @property
+    @override
+    def compares(self) -> bool:
+        return self.beta > 0

@@ -56,3 +56,11 @@ class Kto(MethodBlock):
         ),
     ] = 1.0
     undesirable_weight: Annotated[Weight, Field(description="Weight of rows whose label is false.")] = 1.0
+    precompute_ref_log_probs: Annotated[
+        bool,
+        Field(
+            description="Ask the reference model about all rows before the first step, so that it takes neither time"
+            " nor memory after that. A run that starts again asks again; leave time for it in"
+            " runPolicy.startupTimeoutSeconds."
+        ),
+    ] = False

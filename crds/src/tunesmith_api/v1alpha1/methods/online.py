@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from tunesmith_api.base import ApiModel, Rule, cel, remedy
 from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock
@@ -188,3 +189,9 @@ class Online(MethodBlock):
     vllm: Annotated[
         Vllm | None, Field(description="Let vLLM make the completions. Absent: Transformers does, on any device.")
     ] = None
+
+    @override
+    def sampled_at_once(self, rows: int, processes: int) -> int:
+        if self.vllm is not None:
+            return 0  # in memory of its own
+        return max(1, (self.generation_batch_size or rows * processes) // processes)

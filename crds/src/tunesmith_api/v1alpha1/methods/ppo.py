@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from tunesmith_api.base import Rule, remedy
 from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock
@@ -51,6 +52,7 @@ class Ppo(MethodBlock):
         ),
     )
     uses_rewards = True
+    trains_values = True
     takes_reference_model = True
 
     num_mini_batches: Annotated[
@@ -182,3 +184,8 @@ class Ppo(MethodBlock):
             " and topP cut off is not part of the probabilities that are compared.",
         ),
     ] = 1.0
+
+    @override
+    def sampled_at_once(self, rows: int, processes: int) -> int:
+        del processes
+        return self.generation_batch_size or self.num_mini_batches * rows

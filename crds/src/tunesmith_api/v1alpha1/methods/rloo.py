@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
+from typing_extensions import override
 
 from tunesmith_api.base import Rule, cel
 from tunesmith_api.v1alpha1.methods.online import Online
@@ -39,3 +40,8 @@ class Rloo(Online):
             ),
         ),
     ] = None
+
+    @property
+    @override
+    def compares(self) -> bool:
+        return self.beta > 0

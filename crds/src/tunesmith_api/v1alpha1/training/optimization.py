@@ -23,8 +23,8 @@ class Optimization(ApiModel):
             gt=0,
             le=10,
             description="Peak learning rate. Default: by method, pretrain 5e-4; sft 2e-5 on full weights, 2e-4 with an"
-            " adapter; dpo 1e-6 on full weights, 1e-5 with an adapter. Chosen for AdamW: Lion wants a third to a tenth"
-            " of it, SGD far more.",
+            " adapter; dpo 1e-6 on full weights, 1e-5 with an adapter; kto as dpo; reward 1e-5 and 1e-4. Chosen for"
+            " AdamW: Lion wants a third to a tenth of it, SGD far more.",
             json_schema_extra=remedy(
                 "learningRate must be above 0 and at most 10, such as 2e-4: leave it out for the method's default"
             ),

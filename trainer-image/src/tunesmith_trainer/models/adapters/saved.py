@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
 from tunesmith_trainer.models.adapters import ADAPTERS
+from tunesmith_trainer.models.adapters.modules import SCORE_HEADS
 from tunesmith_trainer.models.folders import ADAPTER_CONFIG
 from tunesmith_trainer.models.tokenizers import first_line
 from tunesmith_trainer.models.vocabulary import make_room
@@ -34,6 +35,9 @@ def continue_adapter(model: PreTrainedModel, folder: Folder) -> PeftModel:
     from peft import get_peft_model
 
     config = read_config(folder)
+    if config.task_type == "SEQ_CLS":
+        # Peft adds the score heads each time.
+        config.modules_to_save = [name for name in config.modules_to_save or () if name not in SCORE_HEADS] or None
     try:
         # PeftModel.from_pretrained lets no learnt embeddings be trained; this, as the Trainer resumes, takes any type.
         peft_model = get_peft_model(model, config, adapter_name=ADAPTER)

@@ -289,7 +289,7 @@ class TunesmithForSequenceClassification(GenericForSequenceClassification, Tunes
 
     def __init__(self, config: TunesmithConfig) -> None:
         # Not Generic's own, which asks the Auto classes for the decoder: they know it only where it is registered.
-        TunesmithPreTrainedModel.__init__(self, config)
+        super(GenericForSequenceClassification, self).__init__(config)
         self.num_labels = config.num_labels
         self.model = TunesmithModel(config)
         self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)

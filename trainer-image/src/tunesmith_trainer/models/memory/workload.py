@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
-
 if TYPE_CHECKING:
     from tunesmith_api.run import FrozenRun
+    from tunesmith_api.v1alpha1.methods.base import MethodBlock
 
 Reference = Literal["none", "model", "adapter"]
 
@@ -58,10 +57,7 @@ class Workload:
         training = spec.training
         continues = run.model.adapter is not None and run.model.from_adapter == "continue"
         adapted = spec.peft is not None or continues
-        block = METHOD_BLOCKS[spec.method]
-        reference: Reference = "none"
-        if block.has_reference and run.reference is None and (continues or not adapted):
-            reference = "adapter" if continues else "model"
+        block: MethodBlock = getattr(spec, spec.method)  # which a resolved spec always has
         # Found at run time, the micro-batch is one row when it must be.
         rows = training.per_device_train_batch_size * training.gradient_accumulation_steps
         smallest = 1 if training.auto_find_batch_size else training.per_device_train_batch_size
@@ -75,13 +71,26 @@ class Workload:
             adapted=adapted,
             # A pair is trained on as two sequences of one batch.
             sequences=2 if block.formats == ("preference",) else 1,
-            reference=reference,
+            reference=_reference(block, run, adapted=adapted, continues=continues),
             processes=run.world_size,
             optimizer=training.optim,
             quantized_bits=None if spec.model.quantization is None else spec.model.quantization.bits,
+            trained_models=2 if block.trains_values else 1,
+            sampled_rows=block.sampled_at_once(rows, run.world_size),
         )
 
     @property
     def tokens(self) -> int:
         """Tokens of a micro-batch at most."""
         return self.batch_size * self.sequences * self.max_length
+
+
+def _reference(block: MethodBlock, run: FrozenRun, *, adapted: bool, continues: bool) -> Reference:
+    """Return the copy of the trained model that is its reference; another model is counted with the frozen ones."""
+    if run.reference is not None:
+        return "none"
+    if block.trains_values:
+        return "adapter" if adapted else "model"
+    if not block.compares or (adapted and not continues):
+        return "none"  # without its new adapter the base is the reference
+    return "adapter" if continues else "model"
