@@ -19,7 +19,7 @@ from tunesmith_trainer.models.places import find_folders
 from tunesmith_trainer.models.prepare import plan_model
 from tunesmith_trainer.models.reference import reference_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
-from tunesmith_trainer.rewards import build_rewards
+from tunesmith_trainer.rewards import build_rewards, rewards_of
 from tunesmith_trainer.rewards.tokenizers import is_foreign
 
 if TYPE_CHECKING:
@@ -147,5 +147,5 @@ def _critic(
         settle_adapter(model)
     _save_memory(model, arguments)
     without_dropout(model)
-    (weight,) = (reward.weight for reward in spec.rewards or () if reward.name == name)
+    (weight,) = (reward.weight for reward in rewards_of(context).values() if reward.name == name)
     return Critic.of_classifier(model, weight)
