@@ -106,6 +106,21 @@ class TestPage:
         assert page.text.count(HOSTILE) == 3
 
 
+class TestData:
+    def test_answers_are_told_kind_by_kind(self) -> None:
+        found = aligned("dpo", {})
+        kinds = {
+            "chosen": {"count": 1200, "mean": 20.5, "p50": 20, "p99": 90, "max": 91},
+            "rejected": {"count": 1200, "mean": 30.5, "p50": 31, "p99": 80, "max": 81},
+        }
+        found["data"]["train"]["answers"] = kinds
+        page = Page(render_page(Facts(found, "adapter")))
+        assert page.open == []
+        assert "answers to train onchosenrejected" in page.text
+        assert "answers.chosen" not in page.text
+        assert "| answers | 1,200 | 1,200 |\n| tokens, mean | 20.5 | 30.5 |" in render_card(Facts(found, "adapter"))
+
+
 class TestCompletions:
     def test_of_many_a_few_are_shown_from_the_best_to_the_worst(self) -> None:
         rows = [completion(step, number) for step in range(50) for number in range(20)]
