@@ -80,7 +80,7 @@ class TestPage:
         assert not {"Training loss", "Held-out loss"} & shown.keys()
 
     def test_preferences_are_told_by_the_pairs_told_apart(self) -> None:
-        moments = {
+        moments: dict[str, Any] = {
             "initialEvaluation": {"eval_loss": 0.69, "eval_rewards/accuracies": 0.5},
             "finalEvaluation": {"eval_loss": 0.1, "eval_rewards/accuracies": 0.95},
         }
