@@ -61,6 +61,7 @@ def prepare(lab: Any, model_folder: Path) -> Prepare:
         resolved: ResolvedModel = MODEL,
         name: str = "job",
         device_memory: str | None = None,
+        reward_models: dict[str, ResolvedModel] | None = None,
         **more: Any,
     ) -> Outcome:
         spec = {
@@ -73,6 +74,7 @@ def prepare(lab: Any, model_folder: Path) -> Prepare:
         }
         context = lab.context(name, {key: value for key, value in spec.items() if value is not None}, resolved)
         profile = context.run.profile.model_copy(update={"device_memory": device_memory})
-        return prepared(dataclasses.replace(context, run=context.run.model_copy(update={"profile": profile})))
+        update = {"profile": profile, "reward_models": reward_models or {}}
+        return prepared(dataclasses.replace(context, run=context.run.model_copy(update=update)))
 
     return run
