@@ -34,7 +34,7 @@ def judge(folder: Path, model: Any) -> dict[str, ResolvedModel]:
 
     path = folder.with_name("judge")
     model.save_pretrained(path)
-    train_tokenizer(["quite another text"], TrainedTokenizer(vocab_size=300), 64).save_pretrained(path)
+    train_tokenizer(iter(["quite another text"]), TrainedTokenizer(vocab_size=300), 64).save_pretrained(path)
     return {"helpful": ResolvedModel(base=VolumePath(claim="models", path="judge"))}
 
 
@@ -45,7 +45,7 @@ def test_rewards_that_fit(lab: Any, prepare: Any, model_folder: Path) -> None:
     outcome = prepare(reward_models=models, **grpo(lab, RIGHT, MODEL))
     assert outcome.exit_code == 0, outcome.message
     assert outcome.preparation.rows == 8
-    (warning,) = (warning for warning in outcome.preparation.warnings if "rewards" in warning)
+    (warning,) = [warning for warning in outcome.preparation.warnings if "rewards" in warning]
     assert warning.startswith("spec.rewards[1].model has another tokenizer than spec.model")
 
 
@@ -58,7 +58,7 @@ def test_rewards_that_fit(lab: Any, prepare: Any, model_folder: Path) -> None:
         (
             {"answer": {"column": "solution"}},
             ExitCode.DATA_ERROR,
-            "spec.datasets[0]: the first row has no column 'solution' beside the prompt (found: answer), which spec.rew",
+            "spec.datasets[0]: the first row has no column 'solution' beside the prompt (found: answer), which spec.re",
         ),
     ],
 )

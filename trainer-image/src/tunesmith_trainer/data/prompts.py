@@ -64,7 +64,6 @@ def open_prompts(context: RunContext) -> Corpora:
     """
     corpora = open_corpora(context.run.spec, context, ("prompt",))
     sources = corpora.train.sources + (corpora.evaluation.sources if corpora.evaluation else ())
-    require_columns(rewards_of(context), sources)
     first, *others = sources
     for source in others:
         if source.chat != first.chat:
@@ -73,6 +72,7 @@ def open_prompts(context: RunContext) -> Corpora:
                 f"the prompts of {source.field} are {kinds[source.chat]} and those of {first.field}"
                 f" {kinds[first.chat]}: make all of them alike"
             )
+    require_columns(rewards_of(context), sources)
     return corpora
 
 
