@@ -9,6 +9,7 @@ import yaml
 
 from tunesmith_api.run import ResolvedModel
 from tunesmith_api.v1alpha1.gate import Gate
+from tunesmith_api.v1alpha1.status import VolumePath
 
 pytestmark = pytest.mark.timeout(1500)
 PIPELINE = Path(__file__).resolve().parents[4] / "examples" / "pipeline"
@@ -25,6 +26,7 @@ def put_data(lab: Any) -> None:
 
 def record_of(lab: Any, model: ResolvedModel) -> Any:
     output = model.adapter or model.base
+    assert isinstance(output, VolumePath)
     return json.loads(lab.path(output.claim, f"{output.path}/run-record.json").read_text(encoding="utf-8"))
 
 
