@@ -1,5 +1,6 @@
 """Jobs that train to their end as in a pod, and a model that sorts up or down with even chances."""
 
+import dataclasses
 import shutil
 import sys
 from collections.abc import Callable
@@ -28,7 +29,13 @@ ARCHITECTURE = {
 }
 
 
-def run_to_the_end(lab: Any, name: str, spec: dict[str, Any], model: ResolvedModel | None = None) -> ResolvedModel:
+def run_to_the_end(
+    lab: Any,
+    name: str,
+    spec: dict[str, Any],
+    model: ResolvedModel | None = None,
+    rewards: dict[str, ResolvedModel] | None = None,
+) -> ResolvedModel:
     """Run a job as a pod does, from the frozen run to an output that counts; return that as the next job's model."""
     from tunesmith_trainer.exchange import Exchange
     from tunesmith_trainer.manifests import read_manifest
@@ -36,6 +43,7 @@ def run_to_the_end(lab: Any, name: str, spec: dict[str, Any], model: ResolvedMod
     from tunesmith_trainer.worker import outcome_of_run
 
     context = lab.context(name, spec, model)
+    context = dataclasses.replace(context, run=context.run.model_copy(update={"reward_models": rewards or {}}))
     exchange = Exchange(context.run_directory / "exchange")
     exchange.folder.mkdir()
     outcome = outcome_of_run(context, exchange, Reporter(context, exchange))
