@@ -14,7 +14,7 @@ HELM = $(BUILD)/cluster/bin/helm
 SUITES = tests/bench tests/chart tests/cluster tests/e2e:examples/demo examples/demo tests/golden tests/gpu tests/hub tests/unit/api \
     tests/unit/operator/core:tests/golden tests/unit/operator/infra tests/unit/trainer/architectures \
     tests/unit/trainer/data:tests/hub tests/unit/trainer/learning:examples/demo tests/unit/trainer/lifecycle tests/unit/trainer/methods \
-    tests/unit/trainer/models:tests/hub tests/unit/trainer/preparation tests/unit/trainer/reinforcement
+    tests/unit/trainer/models:tests/hub tests/unit/trainer/preparation tests/unit/trainer/reinforcement tests/unit/trainer/rewards
 # Fast tests of the trainer: a case of a long matrix is one of them when it stands for the others.
 FAST = not slow and not e2e and not gpu and (not methods or representative)
 PROJECTS = crds/pyproject.toml operator/pyproject.toml trainer-image/pyproject.toml

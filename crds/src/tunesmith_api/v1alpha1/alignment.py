@@ -39,7 +39,7 @@ class AlignmentJobSpec(JobSpec):
         *hub_rules(from_the_hub("self.referenceModel"), REWARDS_FROM_THE_HUB),
         Rule(
             "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming",
-            "preferences are read before training: remove streaming",
+            "an alignment reads its rows before it trains: remove streaming",
             ".dataProcessing.streaming",
         ),
         *method_rules(ALIGNMENT),

@@ -100,11 +100,10 @@ def test_a_broken_preference(folder: Any, open_rows: Any, row: Any, message: Any
 
 def test_all_pairs_that_prefer_nothing_are_told_at_once(folder: Any, open_rows: Any) -> None:
     rows = [{"prompt": "x", "chosen": "y", "rejected": "y" if number % 2 else "z"} for number in range(20)]
-    datasets = folder.put("a.jsonl", rows[:8]), folder.put("b.jsonl", rows[:2])
     assert (
         "a.jsonl of claim data, line 2: columns 'chosen' and 'rejected' are equal, which prefers nothing, and so in 3"
         " more rows (line 4, line 6, line 8); remove the rows"
-    ) in fail(open_rows, *datasets)
+    ) in fail(open_rows, folder.put("a.jsonl", rows[:8]))
     many = fail(open_rows, folder.put("a.jsonl", rows))
     assert "in 9 more rows (line 4, line 6, line 8, line 10, …)" in many
 

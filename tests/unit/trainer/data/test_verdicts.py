@@ -122,7 +122,7 @@ def test_margins_belong_to_preferences(folder: Any, open_rows: Any) -> None:
     ],
 )
 def test_weights_make_up_for_more_of_one_label(
-    good: int, bad: int, weights: dict[str, float], advice: str | None
+    good: int, bad: int, weights: dict[str, Any], advice: str | None
 ) -> None:
     """Within the bounds of the paper's equation 8; what is advised satisfies when it is set."""
     told = weight_advice({"desirable": good, "undesirable": bad}, Kto(**weights))

@@ -80,6 +80,25 @@ def test_two_processes_hold_the_same_weights(lab: Any, base: Any, tmp_path: Path
         assert seen["losses"][-1] < seen["losses"][0], file.stem
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["grpo", "rloo"])
+def test_the_completions_of_a_prompt_may_lie_in_two_processes(lab: Any, base: Any, tmp_path: Path, method: str) -> None:
+    spec = {
+        "method": method,
+        "datasets": [lab.put("prompts.jsonl", ROWS)],
+        "rewards": [{"name": "vowel", "regex": {"pattern": "[ae]"}}],
+        "training": {"maxLength": 64, "maxSteps": 3, "loggingSteps": 1, "perDeviceTrainBatchSize": 2},
+        method: {"numGenerations": 4, "maxCompletionLength": 8, "beta": 0.1},
+        "numProcPerNode": 2,
+    }
+    file = tmp_path / "online.json"
+    file.write_text(json.dumps(lab.context("online", spec | FROM_BASE, base).run.to_wire()))
+    launch(lab.root, [file])
+    seen = json.loads(file.with_suffix(".seen").read_text())
+    assert seen["apart"] == pytest.approx(0, abs=1e-6)
+    assert len(seen["losses"]) == 3
+
+
 def launch(root: Path, files: list[Path]) -> None:
     """Run the script in two processes; it says itself what went wrong."""
     script = Path(__file__).with_name("two_processes.py")

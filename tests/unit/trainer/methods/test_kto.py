@@ -68,7 +68,9 @@ def plain(lab: Any, folder: Any, rows: list[dict[str, Any]], **more: Any) -> Any
     )
 
 
-@pytest.mark.parametrize("adapter", [False, True], ids=["full weights", "lora"])
+@pytest.mark.parametrize(
+    "adapter", [pytest.param(False, id="full weights"), pytest.param(True, id="lora", marks=pytest.mark.slow)]
+)
 def test_the_curve_is_that_of_a_plain_script(lab: Any, base: Any, model_folder: Any, *, adapter: bool) -> None:
     from peft import LoraConfig
 
@@ -81,6 +83,7 @@ def test_the_curve_is_that_of_a_plain_script(lab: Any, base: Any, model_folder: 
         assert ours.state.log_history[3][name] == pytest.approx(theirs.state.log_history[3][name], abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chat", [False, True], ids=["text", "chat"])
 def test_rows_are_what_trl_makes_of_them(lab: Any, base: Any, model_folder: Any, *, chat: bool) -> None:
     rows: list[dict[str, Any]] = list(LABELLED)
@@ -93,6 +96,7 @@ def test_rows_are_what_trl_makes_of_them(lab: Any, base: Any, model_folder: Any,
         assert ours[column][:] == theirs[column][:]
 
 
+@pytest.mark.slow
 def test_preferences_become_two_labelled_rows_each(lab: Any, base: Any) -> None:
     from datasets import Dataset
     from trl.data_utils import unpair_preference_dataset
@@ -118,6 +122,7 @@ def test_classes_are_mixed_and_each_micro_batch_has_its_completions_twice(lab: A
         assert second["label"].tolist() == first["label"]
 
 
+@pytest.mark.slow
 def test_another_seed_draws_another_order(lab: Any, base: Any) -> None:
     training = spec(lab)["training"]
     first, again, other = (
@@ -129,6 +134,7 @@ def test_another_seed_draws_another_order(lab: Any, base: Any) -> None:
     assert sorted(first) == sorted(other)
 
 
+@pytest.mark.slow
 def test_held_out_rows_are_paired_by_the_batches_they_are_evaluated_in(lab: Any, base: Any) -> None:
     held_out = {"evaluation": {"datasets": [lab.put("held-out.jsonl", LABELLED[:5])]}}
     training = spec(lab)["training"] | {"perDeviceEvalBatchSize": 3}
@@ -149,6 +155,7 @@ def earlier(lab: Any, base: Any) -> Any:
     return lab.finish(context, lab.build(context))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["full weights", "new adapter", "continued", "merged"])
 def test_the_model_is_its_own_reference(lab: Any, base: Any, earlier: Any, start: str) -> None:
     """Nothing has moved at first: every loss is 1 - sigmoid(0)."""
@@ -161,6 +168,7 @@ def test_the_model_is_its_own_reference(lab: Any, base: Any, earlier: Any, start
     assert trainer.state.log_history[-2]["rewards/margins"] > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["kto", "apo_zero_unpaired"])
 @pytest.mark.parametrize("start", ["full weights", "continued"])
 def test_a_reference_that_is_asked_ahead_says_the_same(
@@ -182,6 +190,7 @@ def test_a_reference_that_is_asked_ahead_says_the_same(
     assert ahead.evaluate()["eval_loss"] == pytest.approx(meanwhile.evaluate()["eval_loss"], abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "block", [{"beta": 1.0}, {"desirableWeight": 2.0}, {"undesirableWeight": 2.0}, {"lossType": "apo_zero_unpaired"}]
 )
@@ -202,6 +211,7 @@ def test_too_many_of_one_label_are_told(lab: Any, base: Any, caplog: pytest.LogC
     assert "set kto.desirableWeight between 3 and 4" in caplog.text
 
 
+@pytest.mark.slow
 def test_rows_that_are_cut_or_lost_are_counted(lab: Any, base: Any) -> None:
     rows = [
         *LABELLED[:2],
@@ -215,6 +225,7 @@ def test_rows_that_are_cut_or_lost_are_counted(lab: Any, base: Any) -> None:
     plan.trainer.train()
 
 
+@pytest.mark.slow
 def test_an_adapter_reloaded_with_plain_peft_gives_the_live_logits(lab: Any, base: Any, model_folder: Any) -> None:
     import torch
     from peft import PeftModel
@@ -231,6 +242,7 @@ def test_an_adapter_reloaded_with_plain_peft_gives_the_live_logits(lab: Any, bas
     assert torch.allclose(live, again, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_samples_of_held_out_rows_expect_good_answers_alone(lab: Any, base: Any) -> None:
     from tunesmith_api.v1alpha1.reporting import Samples
     from tunesmith_trainer.callbacks.samples import prompts_of

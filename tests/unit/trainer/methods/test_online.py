@@ -341,6 +341,36 @@ class TestTable:
         assert [row["step"] for row in rows] == [0, 1, 2]
 
 
+@pytest.mark.slow
+def test_a_run_tells_the_reward_before_and_after_and_keeps_its_completions(lab: Any, base: Any) -> None:
+    from tunesmith_trainer.worker import outcome_of_run
+
+    job = spec(
+        lab,
+        evaluation={"datasets": [lab.put("held-out.jsonl", QUESTIONS[:2]) | ASKED]},
+        training={"evalStrategy": "steps", "evalSteps": 1, "perDeviceEvalBatchSize": 4, "maxSteps": 9},
+        # No reward is above the most there is.
+        rewards=[{"name": "all", "length": {"max": 64}}],
+        earlyStopping={"patience": 2},
+        reporting={"samples": {"fromEvaluation": 2, "everySteps": 1, "maxNewTokens": 4}},
+    )
+    context = lab.context("whole", job, base)
+    exchange = Exchange(context.run_directory / "exchange")
+    exchange.folder.mkdir()
+    outcome = outcome_of_run(context, exchange, Reporter(context, exchange))
+    assert outcome.exit_code == 0, outcome.message
+    output = context.run_directory / "output"
+    record = json.loads((output / "run-record.json").read_text())
+    assert record["initialEvaluation"]["eval_reward"] == record["finalEvaluation"]["eval_reward"] == 1
+    assert record["steps"] == 3, "two evaluations in a row were no better than the first"
+    assert outcome.metrics["eval_reward"] == outcome.metrics["initial_eval_reward"] == 1
+    assert record["data"]["rewards"]["all"]["weight"] == 1
+    completions = [json.loads(line) for line in (output / "completions.jsonl").read_text().splitlines()]
+    assert {row["step"] for row in completions} == {1, 3}
+    sampled = [json.loads(line) for line in (output / "samples.jsonl").read_text().splitlines()]
+    assert {row["prompt"] for row in sampled} == {"0+0=", "0+1="}
+
+
 def test_vllm_needs_its_package(lab: Any, base: Any) -> None:
     with pytest.raises(InvalidSpec, match="asks for vllm, which this trainer image lacks"):
         lab.build(lab.context("vllm", spec(lab, block={"vllm": {}}), base))

@@ -69,7 +69,9 @@ def plain(lab: Any, folder: Path, rows: list[dict[str, Any]], **more: Any) -> An
     )
 
 
-@pytest.mark.parametrize("adapter", [False, True], ids=["full weights", "lora"])
+@pytest.mark.parametrize(
+    "adapter", [pytest.param(False, id="full weights"), pytest.param(True, id="lora", marks=pytest.mark.slow)]
+)
 def test_the_curve_is_that_of_a_plain_script(lab: Any, base: Any, model_folder: Any, *, adapter: bool) -> None:
     from peft import LoraConfig
 
@@ -81,6 +83,7 @@ def test_the_curve_is_that_of_a_plain_script(lab: Any, base: Any, model_folder: 
         assert ours.state.log_history[3][name] == pytest.approx(theirs.state.log_history[3][name], abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["text", "chat", "implicit prompt"])
 def test_rows_are_what_trl_makes_of_them(lab: Any, base: Any, model_folder: Any, kind: str) -> None:
     rows: list[dict[str, Any]] = list(PAIRS)
@@ -95,7 +98,14 @@ def test_rows_are_what_trl_makes_of_them(lab: Any, base: Any, model_folder: Any,
         assert plan.trainer.train_dataset[column][:] == theirs[column][:]
 
 
-@pytest.mark.parametrize("peft", [{}, LORA, {"peft": {"ia3": {}}}], ids=["full weights", "lora", "ia3"])
+@pytest.mark.parametrize(
+    "peft",
+    [
+        pytest.param({}, id="full weights", marks=pytest.mark.slow),
+        pytest.param(LORA, id="lora"),
+        pytest.param({"peft": {"ia3": {}}}, id="ia3", marks=pytest.mark.slow),
+    ],
+)
 def test_plain_libraries_load_what_was_trained(lab: Any, base: Any, model_folder: Any, peft: dict[str, Any]) -> None:
     import torch
     from peft import PeftModel
@@ -127,6 +137,7 @@ def test_plain_libraries_load_what_was_trained(lab: Any, base: Any, model_folder
     assert not any(parameter.requires_grad for parameter in ready.model.parameters())
 
 
+@pytest.mark.slow
 def test_a_merged_adapter_is_a_classifier_too(lab: Any, base: Any) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -146,6 +157,7 @@ def reward_adapter(lab: Any, base: Any, **more: Any) -> Any:
     return plan, lab.finish(context, plan)
 
 
+@pytest.mark.slow
 def test_a_reward_adapter_is_trained_further_with_its_head(lab: Any, base: Any) -> None:
     import torch
 
@@ -160,6 +172,7 @@ def test_a_reward_adapter_is_trained_further_with_its_head(lab: Any, base: Any) 
     assert sorted(again.model.peft_config["default"].modules_to_save) == ["classifier", "score"]
 
 
+@pytest.mark.slow
 def test_a_whole_reward_model_is_trained_further(lab: Any, base: Any) -> None:
     import torch
 
@@ -173,6 +186,7 @@ SFT = {"method": "sft", "training": {"maxLength": 64, "maxSteps": 1}}
 SFT_ROWS = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in PAIRS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("from_adapter", ["continue", "merge"])
 def test_a_reward_adapter_is_no_language_model(lab: Any, base: Any, from_adapter: str) -> None:
     _, saved = reward_adapter(lab, base, **LORA)
@@ -182,12 +196,14 @@ def test_a_reward_adapter_is_no_language_model(lab: Any, base: Any, from_adapter
         lab.build(lab.context("sft", wire, resolved))
 
 
+@pytest.mark.slow
 def test_a_whole_reward_model_is_no_language_model(lab: Any, base: Any) -> None:
     _, saved = reward_adapter(lab, base)
     with pytest.raises(InvalidSpec, match="is a LlamaForSequenceClassification: a classifier, which scores texts"):
         lab.build(lab.context("sft", spec(lab, SFT_ROWS) | SFT, saved))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peft", [{}, LORA], ids=["--model", "--adapter"])
 def test_it_is_no_model_to_write_with(lab: Any, base: Any, model_folder: Path, peft: dict[str, Any]) -> None:
     from tunesmith_trainer.generate.loading import load_writer
@@ -201,6 +217,7 @@ def test_it_is_no_model_to_write_with(lab: Any, base: Any, model_folder: Path, p
         load_writer(parse(line))
 
 
+@pytest.mark.slow
 def test_an_adapter_of_a_language_model_has_no_head_to_go_on_with(lab: Any, base: Any) -> None:
     context = lab.context("earlier", spec(lab, SFT_ROWS) | SFT | LORA, base)
     saved = lab.finish(context, lab.build(context))
@@ -211,6 +228,7 @@ def test_an_adapter_of_a_language_model_has_no_head_to_go_on_with(lab: Any, base
     assert figures[-1] < figures[0]
 
 
+@pytest.mark.slow
 def test_margins_are_demanded(lab: Any, base: Any) -> None:
     """-log sigmoid(chosen - rejected - margin), whatever class the model is."""
     import torch
@@ -230,6 +248,7 @@ def test_margins_are_demanded(lab: Any, base: Any) -> None:
     assert losses(trainer) != pytest.approx(losses(lab.build(lab.context("without", spec(lab), base)).trainer))
 
 
+@pytest.mark.slow
 def test_rewards_are_pulled_to_the_middle(lab: Any, base: Any) -> None:
     alone, centred = (
         lab.build(lab.context(f"reward{place}", spec(lab, reward=block), base)).trainer
@@ -241,6 +260,7 @@ def test_rewards_are_pulled_to_the_middle(lab: Any, base: Any) -> None:
     assert abs(centred.state.log_history[-2][last]) < abs(alone.state.log_history[-2][last])
 
 
+@pytest.mark.slow
 def test_dropout_of_model_and_adapter_are_set_apart(lab: Any, base: Any) -> None:
     peft = {"peft": {"lora": {"r": 4, "loraDropout": 0.5}}}
     off, on = (
@@ -254,6 +274,7 @@ def test_dropout_of_model_and_adapter_are_set_apart(lab: Any, base: Any) -> None
         assert set(drops) == {0.5}
 
 
+@pytest.mark.slow
 def test_pairs_that_are_too_long_are_left_out_whole(lab: Any, base: Any) -> None:
     rows = [*PAIRS[:2], {"prompt": "short", "chosen": "long " * 60, "rejected": "x"}]
     plan = lab.build(lab.context("cut", spec(lab, rows, training={"maxLength": 32, "maxSteps": 1}), base))
@@ -261,6 +282,7 @@ def test_pairs_that_are_too_long_are_left_out_whole(lab: Any, base: Any) -> None
     assert (report["rows"], report["used"], report["truncated"], report["dropped"]) == (3, 2, 0, 1)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_brings_adapter_and_head_back(lab: Any, base: Any) -> None:
     """The second half of a resumed run has the losses of an uninterrupted one."""
     from dataclasses import replace

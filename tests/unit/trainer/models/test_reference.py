@@ -18,7 +18,7 @@ PAIRS = [{"prompt": f"{a}+{b}=", "chosen": f" {a + b}", "rejected": f" {a - 9}"}
 ROWS = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in PAIRS]
 
 
-def comparing(lab: Any, model: ResolvedModel, reference: ResolvedModel, **more: Any) -> Any:
+def comparing(lab: Any, trained: ResolvedModel, reference: ResolvedModel, **more: Any) -> Any:
     """Return a job of preferences with a reference model."""
     spec = {
         "method": "dpo",
@@ -26,8 +26,9 @@ def comparing(lab: Any, model: ResolvedModel, reference: ResolvedModel, **more: 
         "referenceModel": {"fromJob": {"name": "other"}},
         "datasets": [lab.put("pairs.jsonl", PAIRS)],
         "training": {"maxLength": 64, "maxSteps": 4, "loggingSteps": 1, "learningRate": 1e-2},
+        "dpo": {"beta": 1},
     }
-    context = lab.context("compared", spec | more, model)
+    context = lab.context("compared", spec | more, trained)
     return replace(context, run=context.run.model_copy(update={"reference": reference}))
 
 
@@ -40,7 +41,7 @@ def tuned(lab: Any, base: ResolvedModel) -> Callable[..., ResolvedModel]:
             "method": "sft",
             "model": {"fromJob": {"name": "base"}},
             "datasets": [lab.put("rows.jsonl", ROWS)],
-            "training": {"maxLength": 64, "maxSteps": 4, "learningRate": 1e-2},
+            "training": {"maxLength": 64, "maxSteps": 8, "learningRate": 5e-2},
         }
         context = lab.context("other", spec | more, base)
         found: ResolvedModel = lab.finish(context, lab.build(context))
@@ -81,14 +82,25 @@ def plain(lab: Any, model: ResolvedModel) -> Any:
     ("made", "more"),
     [
         pytest.param({}, {}, id="a whole model for full weights"),
-        pytest.param({"peft": {"lora": {"r": 4}}}, {"peft": {"lora": {"r": 2}}}, id="an adapter for a new adapter"),
-        pytest.param({"peft": {"ia3": {}}}, {"dpo": {"precomputeRefLogProbs": True}}, id="asked ahead"),
+        pytest.param(
+            {"peft": {"lora": {"r": 4}}},
+            {"peft": {"lora": {"r": 2}}},
+            id="an adapter for a new adapter",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"peft": {"ia3": {}}, "training": {"maxLength": 64, "maxSteps": 8, "learningRate": 0.5}},
+            {"dpo": {"beta": 1, "precomputeRefLogProbs": True}},
+            id="asked ahead",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_it_is_what_the_answers_are_compared_with(
     lab: Any, base: ResolvedModel, tuned: Any, *, made: dict[str, Any], more: dict[str, Any]
 ) -> None:
     """The first loss is that of the formula, with log-probabilities of models that plain libraries load."""
+    import torch
     from torch.nn.functional import logsigmoid
 
     reference = tuned(**made)
@@ -99,15 +111,18 @@ def test_it_is_what_the_answers_are_compared_with(
     for model in (base, reference):
         chosen, rejected = log_probs(plain(lab, model), batch).chunk(2)
         margins.append(chosen - rejected)
-    expected = float(-logsigmoid(0.1 * (margins[0] - margins[1])).mean())
-    assert abs(expected - math.log(2)) > 0.01
-    assert float(trainer.compute_loss(trainer.model, dict(batch))) == pytest.approx(expected, abs=1e-4)
+    expected = float(-logsigmoid(margins[0] - margins[1]).mean())
+    assert abs(expected - math.log(2)) > 1e-3
+    with torch.no_grad():
+        assert float(trainer.compute_loss(trainer.model, dict(batch))) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_model_itself_by_another_name_changes_nothing(lab: Any, base: ResolvedModel) -> None:
     assert first_loss(lab.build(comparing(lab, base, base))) == pytest.approx(math.log(2), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_it_stays_as_it_was(lab: Any, base: ResolvedModel, tuned: Any) -> None:
     import torch
 
@@ -119,6 +134,7 @@ def test_it_stays_as_it_was(lab: Any, base: ResolvedModel, tuned: Any) -> None:
     assert all(torch.equal(value, before[name]) for name, value in reference.named_parameters())
 
 
+@pytest.mark.slow
 def test_an_adapter_that_is_trained_further_may_have_another_reference(
     lab: Any, base: ResolvedModel, tuned: Any
 ) -> None:
@@ -147,11 +163,13 @@ def test_tokens_that_it_does_not_know_are_refused(lab: Any, base: ResolvedModel)
         lab.build(comparing(lab, base, base, model=model))
 
 
+@pytest.mark.slow
 def test_learnt_embeddings_are_no_reference(lab: Any, base: ResolvedModel, tuned: Any) -> None:
     with pytest.raises(InvalidSpec, match=r"spec\.referenceModel: .* holds learnt embeddings"):
         lab.build(comparing(lab, base, tuned(peft={"promptTuning": {"numVirtualTokens": 4}})))
 
 
+@pytest.mark.slow
 def test_one_that_is_missing_or_changed(lab: Any, base: ResolvedModel, tuned: Any) -> None:
     gone = ResolvedModel(base=VolumePath(claim="models", path="gone"))
     with pytest.raises(ModelNotFound, match=r"spec\.referenceModel \(claim models, path gone\) does not exist"):

@@ -19,6 +19,11 @@ Spec = Callable[..., dict[str, Any]]
 TEMPERATURE = 0.7
 
 
+def slow(*values: Any) -> Any:
+    """A case of a matrix that another one stands for in the fast tests."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def logs(plan: Any) -> list[dict[str, Any]]:
     """The figures of each step."""
     plan.trainer.train()
@@ -43,7 +48,7 @@ STARTS: dict[str, tuple[dict[str, Any], Callable[[Any, Any], Any]]] = {
 }
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", [start if start == "new adapter" else slow(start) for start in STARTS])
 def test_the_first_step_begins_where_the_reference_is(
     lab: Any, base: Any, adapter: Any, ppo_spec: Spec, start: str
 ) -> None:
@@ -52,9 +57,9 @@ def test_the_first_step_begins_where_the_reference_is(
     first, second, *_ = logs(plan)
     assert first["objective/kl"] == pytest.approx(0, abs=1e-5)
     assert first["val/ratio"] == pytest.approx(1, abs=1e-5)
-    assert first["policy/approxkl_avg"] == pytest.approx(0, abs=1e-9)
+    assert first["policy/approxkl_avg"] == pytest.approx(0, abs=1e-12)
     assert first["policy/clipfrac_avg"] == 0
-    assert second["policy/approxkl_avg"] > 1e-9, "the policy moves"
+    assert second["policy/approxkl_avg"] > 1e-11, "the policy moves"
     assert plan.trainer.state.log_history[4]["objective/kl"] != pytest.approx(0, abs=1e-5), "the reference does not"
 
 
@@ -146,12 +151,14 @@ class TestNumbers:
         self.move(trainer)
         loss = self.loss(trainer, batch, prompts, log_probs, values, white, returns)
         tokens = batch["mask"].sum()
-        whole = trainer.compute_loss(trainer._pair, batch, num_items_in_batch=tokens)
+        with torch.no_grad():
+            whole = trainer.compute_loss(trainer._pair, batch, num_items_in_batch=tokens)
         assert float(whole) == pytest.approx(loss, abs=2e-5)
-        parts = [
-            trainer.compute_loss(trainer._pair, take(batch, rows), num_items_in_batch=tokens)
-            for rows in (slice(0, 1), slice(1, 4), slice(4, 8))
-        ]
+        with torch.no_grad():
+            parts = [
+                trainer.compute_loss(trainer._pair, take(batch, rows), num_items_in_batch=tokens)
+                for rows in (slice(0, 1), slice(1, 4), slice(4, 8))
+            ]
         assert float(sum(parts)) == pytest.approx(float(whole), abs=1e-5), "micro-batches of any size add up"
         assert 0 < float(trainer._figures["policy/clipfrac_avg"][-4]) < 1
         assert 0 < float(trainer._figures["val/clipfrac_avg"][-4]) < 1
@@ -270,7 +277,7 @@ def test_a_completion_without_a_score_teaches_nothing() -> None:
     )
 
 
-@pytest.mark.parametrize("start", ["new adapter", "earlier adapter", "full weights"])
+@pytest.mark.parametrize("start", ["new adapter", slow("earlier adapter"), slow("full weights")])
 def test_the_output_is_the_policy_and_nothing_else(
     lab: Any, base: Any, adapter: Any, ppo_spec: Spec, start: str
 ) -> None:
@@ -297,6 +304,7 @@ def test_the_output_is_the_policy_and_nothing_else(
     assert not [name for name in load_file(weights) if "critic" in name or "head.bias" in name]
 
 
+@pytest.mark.slow
 def test_saved_memory_changes_no_figure(lab: Any, base: Any, ppo_spec: Spec) -> None:
     """Activations that are computed again, and completions that are made a few at a time."""
     plain = logs(lab.build(lab.context("plain", ppo_spec(**LORA), base)))
@@ -309,6 +317,7 @@ def test_saved_memory_changes_no_figure(lab: Any, base: Any, ppo_spec: Spec) -> 
         assert [entry.get(name) for entry in again] == pytest.approx([entry.get(name) for entry in plain], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_rewarded_comes_more_often(lab: Any, base: Any, ppo_spec: Spec) -> None:
     """Sampling is to end early: within seconds, as a control with the sign turned drives it the other way."""
     means = {}

@@ -78,6 +78,7 @@ def test_a_run_that_is_resumed_between_rollouts_is_the_one_that_was_never_stoppe
     assert not list((context.run_directory / "output").rglob("value_model*"))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_resumed_within_a_rollout_samples_the_rest_anew(
     lab: Any, base: Any, ppo_spec: Spec, work: Work, whole: dict[int, dict[str, float]]
 ) -> None:

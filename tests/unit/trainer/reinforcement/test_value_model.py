@@ -43,6 +43,7 @@ def context_of(lab: Any, base: ResolvedModel, ppo_spec: Spec, place: ResolvedMod
     return dataclasses.replace(context, run=context.run.model_copy(update={"reward_models": {"liked": place}}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", [True, False], ids=["adapter", "whole model"])
 def test_a_reward_model_foretells_its_own_score(
     lab: Any, base: Any, model_folder: Path, ppo_spec: Spec, adapter: bool

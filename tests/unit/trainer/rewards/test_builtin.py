@@ -128,7 +128,8 @@ def test_the_text_of_a_chat_is_what_the_assistant_says_last() -> None:
     assert text_of([answer, question]) == "4"
     assert text_of([question]) == ""
     assert text_of([]) == ""
-    assert text_of([{"role": "assistant", "content": None}]) == ""  # as of a message that only calls a tool
+    silent: dict[str, Any] = {"role": "assistant", "content": None}
+    assert text_of([silent]) == ""  # as of a message that only calls a tool
 
 
 def test_each_reward_and_the_weighted_sum(make: Callable[..., Rewards]) -> None:

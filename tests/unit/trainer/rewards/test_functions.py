@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -42,7 +42,7 @@ def returns(completions, **_):
 
 
 @pytest.fixture
-def use(make: Callable[..., Rewards], mounts: Any) -> Iterator[Callable[..., RewardFunction]]:
+def use(make: Callable[..., Rewards], mounts: Any) -> Callable[..., RewardFunction]:
     """Write code into a ConfigMap and return the reward that a function in it gives."""
 
     def make_function(name: str, code: str = CODE, **more: Any) -> RewardFunction:

@@ -168,7 +168,7 @@ def _detect(dataset: Dataset, first: RawRow, accepted: tuple[Format, ...], field
     listing = ", ".join(first.values) or "none"
     if fitting:
         # Whatever has a prompt could do without the rest, which says little of what it is.
-        shapes = [name for name in fitting if name != "prompt"] or list(fitting)
+        shapes = [name for name in fitting if name != "prompt" or len(fitting) == 1]
         raise DataError(
             f"{first.file}: its columns ({listing}) are those of {' and '.join(shapes)} rows, and the method trains on"
             f" {', '.join(accepted)}; change the dataset or the method, or name the columns in {field}.columns"

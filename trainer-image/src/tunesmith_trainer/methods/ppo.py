@@ -19,7 +19,7 @@ from tunesmith_trainer.models.places import find_folders
 from tunesmith_trainer.models.prepare import plan_model
 from tunesmith_trainer.models.reference import reference_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
-from tunesmith_trainer.rewards import build_rewards
+from tunesmith_trainer.rewards import build_rewards, rewards_of
 from tunesmith_trainer.rewards.tokenizers import is_foreign
 
 if TYPE_CHECKING:
@@ -94,11 +94,14 @@ def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:
 def _policy(prepared: PreparedModel, arguments: TrainingArguments) -> PreTrainedModel | PeftModel:
     """Return the model with its adapter and without dropout; what is copied of it saves memory in the same way."""
     from peft import get_peft_model
+    from transformers import set_seed
 
     from tunesmith_trainer.reinforcement.critic import without_dropout
 
     model = prepared.model
     _save_memory(model, arguments)
+    # A new adapter is drawn, and all processes, each with a copy for a reference, need the same one.
+    set_seed(arguments.seed)
     policy = model if prepared.adapter is None else get_peft_model(model, prepared.adapter)
     settle_adapter(policy)
     without_dropout(policy)
@@ -144,5 +147,5 @@ def _critic(
         settle_adapter(model)
     _save_memory(model, arguments)
     without_dropout(model)
-    (weight,) = (reward.weight for reward in spec.rewards or () if reward.name == name)
+    (weight,) = (reward.weight for reward in rewards_of(context).values() if reward.name == name)
     return Critic.of_classifier(model, weight)

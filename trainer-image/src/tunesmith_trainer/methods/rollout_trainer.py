@@ -177,8 +177,13 @@ class RolloutTrainer(SpecTrainer):
             text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
             for prompt, text in zip(prompts, texts, strict=True)
         ]
+        failures: dict[str, float] = {}
         scored = self._rewards.score(
-            prompts=prompts, completions=answers, completion_ids=completions, **by_name([row[COLUMNS] for row in rows])
+            prompts=prompts,
+            completions=answers,
+            completion_ids=completions,
+            log_metric=failures.__setitem__,
+            **by_name([row[COLUMNS] for row in rows]),
         )
         each = [
             dict(zip(scored.by_name, figures, strict=True)) for figures in zip(*scored.by_name.values(), strict=True)
@@ -187,28 +192,31 @@ class RolloutTrainer(SpecTrainer):
             Completion(prompt, answer, figures, self._rewards.weights)
             for prompt, answer, figures in zip(prompts, answers, each, strict=True)
         )
+        for name, figures in scored.by_name.items():
+            self._record({f"rewards/{name}/mean": self._moments(self._tensor(figures))[0]})
+            # Every process logs the same figures: what one of them has to tell, all do.
+            failed = f"rewards/{name}/failures"
+            share = self._total(self._tensor([failures.get(failed, 0.0)]))[0] / self.args.world_size
+            self._record({failed: share} if share > 0 else {})
+        scores, unended = self._tensor(scored.totals), self._unended(completions)
+        mean, spread = self._moments(scores)
+        self._record({"reward": mean, "reward_std": spread})
+        return scores - (self._ppo.missing_eos_penalty or 0.0) * unended
+
+    def _unended(self, completions: list[Ids]) -> Tensor:
+        """Return 1 for each completion that was cut off, else 0, and tell about lengths, the ends included."""
         ends = end_ids(self.model)
         unended = self._tensor([completion[-1] not in ends for completion in completions])
-        scores = self._tensor(scored.totals)
-        self._record(
-            {
-                f"rewards/{name}/mean": self._moments(self._tensor(figures))[0]
-                for name, figures in scored.by_name.items()
-            }
-        )
-        mean, spread = self._moments(scores)
         lengths = self.accelerator.gather(self._tensor([len(completion) for completion in completions]))
         self._record(
             {
-                "reward": mean,
-                "reward_std": spread,
                 "completions/mean_length": lengths.mean(),
                 "completions/min_length": lengths.min(),
                 "completions/max_length": lengths.max(),
                 "completions/clipped_ratio": self._moments(unended)[0],
             }
         )
-        return scores - (self._ppo.missing_eos_penalty or 0.0) * unended
+        return unended
 
     def _moments(self, figures: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the figures that are known, over all processes."""

@@ -56,8 +56,6 @@ class ModelReward:
         self.tokenizer = classifier.tokenizer
         self._name = name
         self._batch_size = batch_size
-        if ensure_chat_template(self.tokenizer):
-            _log.warning("%s has no chat template; chats are put to it as ChatML", name)
         positions = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         self._encoder = Encoder(self.tokenizer, positions or self.tokenizer.model_max_length, "left")
         self._told_cut = False
@@ -78,7 +76,9 @@ class ModelReward:
         return scores
 
     def _ids(self, prompt: Content, completion: Content) -> list[int]:
-        whole = _conversation(prompt, completion)
+        whole: Any = prompt + completion  # type: ignore[operator]  # both are texts, or both are chats
+        if not isinstance(whole, str) and ensure_chat_template(self.tokenizer):
+            _log.warning("%s has no chat template; chats are put to it as ChatML", self._name)
         (ids,) = self._encoder.encode([self._encoder.finish(whole)])
         cut = self._encoder.cut(ids)
         if len(cut) < len(ids) and not self._told_cut:
@@ -93,18 +93,3 @@ class ModelReward:
         with torch.inference_mode():
             scores: list[float] = self._model(**padded).logits[:, 0].float().tolist()
         return scores
-
-
-def _conversation(prompt: Content, completion: Content) -> Any:
-    """Return prompt and completion as one text or one chat."""
-    if isinstance(prompt, str):
-        return prompt + completion if isinstance(completion, str) else [_user(prompt), *completion]
-    return [*prompt, *([_assistant(completion)] if isinstance(completion, str) else completion)]
-
-
-def _user(text: str) -> dict[str, str]:
-    return {"role": "user", "content": text}
-
-
-def _assistant(text: str) -> dict[str, str]:
-    return {"role": "assistant", "content": text}
