@@ -55,9 +55,10 @@ print(json.dumps(said))
 def pairs(rows: int = 40) -> str:
     """Return rows with prompt, chosen and rejected answer: how a topic begins, and how it does not."""
     found = [json.loads(line) for line in jobs.questions(rows).splitlines()]
+    answers = [row["completion"][:20] for row in found]
     return "".join(
-        json.dumps({"prompt": row["prompt"], "chosen": row["completion"], "rejected": row["completion"][::-1]}) + "\n"
-        for row in found
+        json.dumps({"prompt": row["prompt"], "chosen": answer, "rejected": answer[::-1]}) + "\n"
+        for row, answer in zip(found, answers, strict=True)
     )
 
 
