@@ -34,6 +34,13 @@ def test_draws_differ_and_the_likeliest_tokens_do_not(write: Any) -> None:
     assert max(map(len, drawn)) <= TOKENS
 
 
-@pytest.mark.parametrize("narrow", [{"temperature": 1e-4}, {"top_k": 1}, {"top_p": 1e-6}])
-def test_narrowed_to_the_likeliest_token_draws_are_greedy(write: Any, narrow: dict[str, float]) -> None:
-    assert write(Sampling(TOKENS, **{"temperature": 1.0, **narrow})) == write(Sampling(TOKENS))
+@pytest.mark.parametrize(
+    "narrow",
+    [
+        Sampling(TOKENS, temperature=1e-4),
+        Sampling(TOKENS, temperature=1.0, top_k=1),
+        Sampling(TOKENS, temperature=1.0, top_p=1e-6),
+    ],
+)
+def test_narrowed_to_the_likeliest_token_draws_are_greedy(write: Any, narrow: Sampling) -> None:
+    assert write(narrow) == write(Sampling(TOKENS))

@@ -45,7 +45,7 @@ def judge(lab: Any, model_folder: Path) -> Any:
             config.pad_token_id = AutoTokenizer.from_pretrained(folder).pad_token_id
             LlamaForSequenceClassification(config).save_pretrained(folder)
         if foreign:
-            train_tokenizer(("zyx wvu " * 9,), TrainedTokenizer(vocab_size=280), 64).save_pretrained(folder)
+            train_tokenizer(iter(["zyx wvu " * 9]), TrainedTokenizer(vocab_size=280), 64).save_pretrained(folder)
 
     return write
 
@@ -91,10 +91,10 @@ def test_models_beside_the_trained_one_are_part_of_what_does_not_fit(
     lab: Any, prepare: Any, judge: Any, role: str
 ) -> None:
     judge(headed=role == "reward model")
-    if role == "reference":
-        job, beside = spec(lab, "dpo"), {"reference": OTHER}
-    else:
-        job, beside = spec(lab, "grpo", rewards=[SCORED]), {"reward_models": {"score": OTHER}}
+    job, beside = {
+        "reference": (spec(lab, "dpo"), {"reference": OTHER}),
+        "reward model": (spec(lab, "grpo", rewards=[SCORED]), {"reward_models": {"score": OTHER}}),
+    }[role]
     outcome = prepare(**job, beside=beside, device_memory="1Mi")
     assert outcome.exit_code == ExitCode.INVALID_SPEC
     assert "other models" in outcome.message
