@@ -42,7 +42,7 @@ def test_rewards_that_fit(lab: Any, prepare: Any, model_folder: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
     models = judge(model_folder, AutoModelForSequenceClassification.from_pretrained(model_folder, num_labels=1))
-    outcome = prepare(reward_models=models, **grpo(lab, RIGHT, MODEL))
+    outcome = prepare(beside={"reward_models": models}, **grpo(lab, RIGHT, MODEL))
     assert outcome.exit_code == 0, outcome.message
     assert outcome.preparation.rows == 8
     (warning,) = [warning for warning in outcome.preparation.warnings if "rewards" in warning]
@@ -72,7 +72,7 @@ def test_a_language_model_does_not_score(lab: Any, prepare: Any, model_folder: P
     from transformers import AutoModelForCausalLM
 
     models = judge(model_folder, AutoModelForCausalLM.from_pretrained(model_folder))
-    outcome = prepare(reward_models=models, **grpo(lab, MODEL))
+    outcome = prepare(beside={"reward_models": models}, **grpo(lab, MODEL))
     assert "spec.rewards[0].model" in outcome.message
     assert "is a language model without a score head" in outcome.message
     assert outcome.exit_code == ExitCode.INVALID_SPEC
