@@ -62,7 +62,7 @@ def run_to_the_end(
 @pytest.fixture
 def finished(lab: Any) -> Callable[..., ResolvedModel]:
     """Runs jobs to their end."""
-    return lambda *job: run_to_the_end(lab, *job)
+    return lambda *job, **frozen: run_to_the_end(lab, *job, **frozen)
 
 
 @pytest.fixture(scope="session")
