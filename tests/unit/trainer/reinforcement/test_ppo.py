@@ -259,6 +259,12 @@ def test_too_few_prompts_are_refused(lab: Any, base: Any, ppo_spec: Spec) -> Non
         lab.build(lab.context("ppo", spec, base))
 
 
+def test_a_reward_whose_column_is_missing_is_refused(lab: Any, base: Any, ppo_spec: Spec) -> None:
+    rewards = [{"name": "right", "answer": {"column": "solution"}}]
+    with pytest.raises(DataError, match="solution"):
+        lab.build(lab.context("ppo", ppo_spec(rewards=rewards), base))
+
+
 def test_a_completion_without_a_score_teaches_nothing() -> None:
     from tunesmith_api.v1alpha1.methods.ppo import Ppo
     from tunesmith_trainer.reinforcement.estimates import add_estimates
