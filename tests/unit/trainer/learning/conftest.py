@@ -1,9 +1,10 @@
 """Jobs that train to their end as in a pod, and a model that sorts up or down with even chances."""
 
+import dataclasses
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,39 @@ ARCHITECTURE = {
 }
 
 
-def run_to_the_end(lab: Any, name: str, spec: dict[str, Any], model: ResolvedModel | None = None) -> ResolvedModel:
+def run_to_the_end(
+<<<<<<< HEAD
+    lab: Any,
+    name: str,
+    spec: dict[str, Any],
+    model: ResolvedModel | None = None,
+    rewards: dict[str, ResolvedModel] | None = None,
+) -> ResolvedModel:
     """Run a job as a pod does, from the frozen run to an output that counts; return that as the next job's model."""
+=======
+    lab: Any, name: str, spec: dict[str, Any], model: ResolvedModel | None = None, **frozen: Any
+) -> ResolvedModel:
+    """Run a job as a pod does, from the frozen run to an output that counts; return that as the next job's model.
+
+    Args:
+        lab: Where its claims are.
+        name: Its name.
+        spec: Its spec, as a user writes it.
+        model: What it begins with.
+        frozen: What else the operator freezes.
+    """
+>>>>>>> h-proof
     from tunesmith_trainer.exchange import Exchange
     from tunesmith_trainer.manifests import read_manifest
     from tunesmith_trainer.reporter import Reporter
     from tunesmith_trainer.worker import outcome_of_run
 
     context = lab.context(name, spec, model)
+<<<<<<< HEAD
+    context = dataclasses.replace(context, run=context.run.model_copy(update={"reward_models": rewards or {}}))
+=======
+    context = replace(context, run=context.run.model_copy(update=frozen))
+>>>>>>> h-proof
     exchange = Exchange(context.run_directory / "exchange")
     exchange.folder.mkdir()
     outcome = outcome_of_run(context, exchange, Reporter(context, exchange))
@@ -52,6 +78,12 @@ def run_to_the_end(lab: Any, name: str, spec: dict[str, Any], model: ResolvedMod
 def finished(lab: Any) -> Callable[..., ResolvedModel]:
     """Runs jobs to their end."""
     return lambda *job: run_to_the_end(lab, *job)
+
+
+@pytest.fixture(scope="session")
+def run_job() -> Callable[..., ResolvedModel]:
+    """Runs jobs to their end, in the lab it is told."""
+    return run_to_the_end
 
 
 @dataclass(frozen=True)
