@@ -1,6 +1,5 @@
 """Jobs that train to their end as in a pod, and a model that sorts up or down with even chances."""
 
-import dataclasses
 import shutil
 import sys
 from collections.abc import Callable
@@ -30,15 +29,6 @@ ARCHITECTURE = {
 
 
 def run_to_the_end(
-<<<<<<< HEAD
-    lab: Any,
-    name: str,
-    spec: dict[str, Any],
-    model: ResolvedModel | None = None,
-    rewards: dict[str, ResolvedModel] | None = None,
-) -> ResolvedModel:
-    """Run a job as a pod does, from the frozen run to an output that counts; return that as the next job's model."""
-=======
     lab: Any, name: str, spec: dict[str, Any], model: ResolvedModel | None = None, **frozen: Any
 ) -> ResolvedModel:
     """Run a job as a pod does, from the frozen run to an output that counts; return that as the next job's model.
@@ -50,18 +40,13 @@ def run_to_the_end(
         model: What it begins with.
         frozen: What else the operator freezes.
     """
->>>>>>> h-proof
     from tunesmith_trainer.exchange import Exchange
     from tunesmith_trainer.manifests import read_manifest
     from tunesmith_trainer.reporter import Reporter
     from tunesmith_trainer.worker import outcome_of_run
 
     context = lab.context(name, spec, model)
-<<<<<<< HEAD
-    context = dataclasses.replace(context, run=context.run.model_copy(update={"reward_models": rewards or {}}))
-=======
     context = replace(context, run=context.run.model_copy(update=frozen))
->>>>>>> h-proof
     exchange = Exchange(context.run_directory / "exchange")
     exchange.folder.mkdir()
     outcome = outcome_of_run(context, exchange, Reporter(context, exchange))
@@ -77,7 +62,7 @@ def run_to_the_end(
 @pytest.fixture
 def finished(lab: Any) -> Callable[..., ResolvedModel]:
     """Runs jobs to their end."""
-    return lambda *job: run_to_the_end(lab, *job)
+    return lambda *job, **frozen: run_to_the_end(lab, *job, **frozen)
 
 
 @pytest.fixture(scope="session")
