@@ -27,11 +27,11 @@ def specs(lab: Any, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "packed": sft | {"sft": {"packing": True}},
         "streamed": sft | {"dataProcessing": {"streaming": True}},
         "dpo": pairs | {"method": "dpo"},
+        "kto": pairs | {"method": "kto", "kto": {"lossType": "apo_zero_unpaired", "precomputeRefLogProbs": True}},
+        "reward": pairs | {"method": "reward"},
         # Rows that do not divide evenly among the processes.
         "asked ahead": pairs | {"method": "dpo", "dpo": {"precomputeRefLogProbs": True, "precomputeRefBatchSize": 5}},
         "simpo": pairs | {"method": "simpo"},
-        "kto": pairs | {"method": "kto", "kto": {"lossType": "apo_zero_unpaired", "precomputeRefLogProbs": True}},
-        "reward": pairs | {"method": "reward"},
         "pretrain": {"method": "pretrain", "model": model, "datasets": [lab.put("text.txt", TEXT)]},
     }
 
