@@ -19,13 +19,19 @@ LORA = {"peft": {"lora": {"r": 4}}}
 
 def specs(lab: Any, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
     sft = {"method": "sft", "datasets": [lab.put("rows.jsonl", ROWS)]} | FROM_BASE
+    pairs: dict[str, Any] = {"datasets": [lab.put("pairs.jsonl", PAIRS)]} | FROM_BASE
     return {
         "sft": sft,
         "lora": sft | LORA,
         "muon": sft | {"training": {"optim": "muon"}},
         "packed": sft | {"sft": {"packing": True}},
         "streamed": sft | {"dataProcessing": {"streaming": True}},
-        "dpo": {"method": "dpo", "datasets": [lab.put("pairs.jsonl", PAIRS)]} | FROM_BASE,
+        "dpo": pairs | {"method": "dpo"},
+        # Rows that do not divide evenly among the processes.
+        "asked ahead": pairs | {"method": "dpo", "dpo": {"precomputeRefLogProbs": True, "precomputeRefBatchSize": 5}},
+        "simpo": pairs | {"method": "simpo"},
+        "kto": pairs | {"method": "kto", "kto": {"lossType": "apo_zero_unpaired", "precomputeRefLogProbs": True}},
+        "reward": pairs | {"method": "reward"},
         "pretrain": {"method": "pretrain", "model": model, "datasets": [lab.put("text.txt", TEXT)]},
     }
 

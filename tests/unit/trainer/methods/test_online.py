@@ -202,7 +202,7 @@ class TestPrompts:
 
     def test_none_is_short_enough(self, lab: Any, base: Any) -> None:
         with pytest.raises(DataError, match="none of the 1 prompts has at most 56 tokens"):
-            lab.build(lab.context("long", spec(lab, rows=[{"question": "How long? " * 30}]), base))
+            lab.build(lab.context("long", spec(lab, rows=[{"question": "How long? " * 30, "answer": ""}]), base))
 
     def test_fewer_than_a_batch_takes(self, lab: Any, base: Any) -> None:
         with pytest.raises(DataError, match="takes 2 prompts of 4 completions each, and there are 1 prompts"):
