@@ -15,27 +15,36 @@ Apply = Callable[..., Watched]
 PIPELINE = Path(__file__).resolve().parents[2] / "examples" / "pipeline"
 
 
+CHAIN = {
+    "digits": "FineTuneJob",
+    "sorter": "FineTuneJob",
+    "sorter-dpo": "AlignmentJob",
+    "sorter-reward": "AlignmentJob",
+    "sorter-ppo": "AlignmentJob",
+}
+
+
 @pytest.fixture(scope="module")
 def pipeline(shared_space: Kubectl, operator: Kubectl) -> dict[str, Object]:
     """The status of each job of the example, which was applied at once; the operator was killed while the first ran."""
     shared_space("apply", "--filename", str(PIPELINE))
-    chain = [Watched(shared_space, *each) for each in (("FineTuneJob", "digits"), ("FineTuneJob", "sorter"))]
-    chain.append(Watched(shared_space, "AlignmentJob", "sorter-dpo"))
-    chain[0].wait_until(lambda status: status.get("state") == "Running", "steps are trained", 120)
-    for waiting in chain[1:]:
-        assert condition(waiting.status(), "Ready")["reason"] == "WaitingForJob"
+    first, *others = [Watched(shared_space, kind, name) for name, kind in CHAIN.items()]
+    first.wait_until(lambda status: status.get("state") == "Running", "steps are trained", 120)
+    assert {condition(job.status(), "Ready")["reason"] for job in others} == {"WaitingForJob"}
     operator("delete", "pods", "--selector", "app.kubernetes.io/component=operator", "--grace-period=0", "--force")
-    return {job.name: job.wait_complete(limit=240) for job in chain}
+    return {job.name: job.wait_complete(limit=240) for job in (first, *others)}
 
 
-def test_one_apply_runs_it_to_its_end_though_the_operator_is_killed(pipeline: dict[str, Object]) -> None:
-    assert {name: len(status["attempts"]) for name, status in pipeline.items()} == dict.fromkeys(pipeline, 1)
-    aligned, base = pipeline["sorter-dpo"]["output"], pipeline["sorter"]["output"]
-    assert aligned["kind"] == "adapter"
-    assert aligned["baseModel"] == {"claim": base["claim"], "path": base["path"]}
-    ends = [status["completionTime"] for status in pipeline.values()]
-    starts = [status["startTime"] for status in pipeline.values()]
-    assert all(start >= end for start, end in zip(starts[1:], ends, strict=False))
+def test_one_apply_runs_it_to_its_ends_though_the_operator_is_killed(pipeline: dict[str, Object]) -> None:
+    assert {name: len(status["attempts"]) for name, status in pipeline.items()} == dict.fromkeys(CHAIN, 1)
+    base = {part: pipeline["sorter"]["output"][part] for part in ("claim", "path")}
+    for name in ("sorter-dpo", "sorter-reward", "sorter-ppo"):
+        output = pipeline[name]["output"]
+        assert (output["kind"], output["baseModel"]) == ("adapter", base)
+    for earlier, later in zip(
+        ("digits", "sorter", "sorter-reward"), ("sorter", "sorter-dpo", "sorter-ppo"), strict=True
+    ):
+        assert pipeline[earlier]["completionTime"] <= pipeline[later]["startTime"]
 
 
 def test_a_gate_that_is_not_met_stops_what_is_behind_it(

@@ -10,11 +10,15 @@ import yaml
 from tunesmith_api.labels import RUN_DIGEST
 from tunesmith_api.meta import Reason
 from tunesmith_api.naming import job_class
+from tunesmith_api.run import ResolvedModel
+from tunesmith_api.v1alpha1 import AlignmentJobSpec
 from tunesmith_api.v1alpha1.gate import Gate
 from tunesmith_api.v1alpha1.status import HubModel, VolumePath
+from tunesmith_operator import policies
 from tunesmith_operator.decide import decide
 from tunesmith_operator.desired import cycles, dependencies, gates, run_config
 from tunesmith_operator.desired.freeze import resolve_auxiliary
+from tunesmith_operator.desired.volumes import mounted
 from tunesmith_operator.inputs import Create, Inputs, JobKey
 
 Object = dict[str, Any]
@@ -158,6 +162,75 @@ class TestGate:
         assert told is not None
         assert "without a figure eval_loss; it has loss" in told
         assert gates.unmet(Gate(metric="loss", max=2), "FineTuneJob a", {}, "model.fromJob") is not None
+
+
+class TestUse:
+    reward = job("judge", {"path": {"claim": "m"}}, "AlignmentJob", spec={"method": "reward"})
+
+    @staticmethod
+    def refusal(own: Object, *others: Object) -> str | None:
+        seen = inputs(own, *others)
+        spec = job_class(own["kind"]).model_validate({"spec": own["spec"]}).spec
+        found = policies.models_are_of_their_use(policies.Candidate(seen, spec))
+        assert found is None or (found.permanent and found.reason is Reason.INVALID_SPEC)
+        return None if found is None else found.message
+
+    @pytest.mark.parametrize("field", ["model", "referenceModel"])
+    def test_what_scores_texts_is_not_trained_to_write_them_or_compared_with(self, field: str) -> None:
+        judge = {"fromJob": {"kind": "AlignmentJob", "name": "judge"}}
+        own = job("mine", {"path": {"claim": "m"}}, "AlignmentJob", spec={field: judge})
+        told = self.refusal(own, self.reward)
+        assert told is not None
+        assert f"spec.{field}.fromJob: AlignmentJob judge makes a model that scores texts" in told
+
+    def test_what_writes_texts_is_no_reward(self) -> None:
+        rewards = [{"name": "short", "length": {"max": 3}}, {"name": "liked", "model": taking("a")}]
+        own = job("mine", taking("a"), "AlignmentJob", spec={"method": "grpo", "rewards": rewards})
+        told = self.refusal(own, job("a", {}))
+        assert told is not None
+        assert "spec.rewards[1].model.fromJob: FineTuneJob a makes a model that writes texts" in told
+
+    def test_a_judge_is_made_of_a_writer_or_of_a_judge_and_rewards(self) -> None:
+        judge = {"fromJob": {"kind": "AlignmentJob", "name": "judge"}}
+        rewards = [{"name": "liked", "model": judge}]
+        policy = job("mine", taking("a"), "AlignmentJob", spec={"method": "ppo", "rewards": rewards})
+        assert self.refusal(policy, job("a", {}), self.reward) is None
+        for source in (taking("a"), judge):
+            own = job("mine", source, "AlignmentJob", spec={"method": "reward"})
+            assert self.refusal(own, job("a", {}), self.reward) is None
+
+    def test_models_of_rewards_are_frozen_by_their_names(self) -> None:
+        rewards = [
+            {"name": "short", "length": {"max": 3}},
+            {"name": "liked", "model": {"fromJob": {"kind": "AlignmentJob", "name": "judge"}}},
+            {"name": "safe", "model": {"name": "team/safe"}},
+        ]
+        own = scenario.whole_job(
+            job("mine", {"path": {"claim": "m"}}, "AlignmentJob", spec={"method": "ppo", "rewards": rewards})
+        )
+        judge = complete("judge", kind="adapter", claim="judge-alj", baseModel={"claim": "models"}) | {
+            "kind": "AlignmentJob"
+        }
+        key, other = JobKey("AlignmentJob", "team", "mine"), JobKey("AlignmentJob", "team", "judge")
+        run = scenario.frozen_run(key, own, scenario.PROFILES, version="1", jobs={other: judge})
+        liked = ResolvedModel(
+            base=VolumePath(claim="models"), adapter=VolumePath(claim="judge-alj", path="out"), digest="sha256:aa"
+        )
+        assert run.reward_models == {
+            "liked": liked,
+            "safe": ResolvedModel(base=HubModel(name="team/safe", revision="main")),
+        }
+        assert run.uses_hub
+        claims = {
+            each.volume["persistentVolumeClaim"]["claimName"]
+            for each in mounted(run)
+            if "persistentVolumeClaim" in each.volume
+        }
+        assert claims == {"mine-alj", "data", "m", "models", "judge-alj"}
+        assert isinstance(run.spec, AlignmentJobSpec)
+        assert run.spec.rewards is not None
+        assert run.spec.rewards[2].model is not None
+        assert run.spec.rewards[2].model.revision == "main"
 
 
 def test_an_attempt_trains_from_what_was_taken_though_the_other_job_has_a_new_output() -> None:

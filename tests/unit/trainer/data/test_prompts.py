@@ -9,7 +9,10 @@ from tunesmith_trainer.errors import DataError, InvalidSpec
 
 USER = {"role": "user", "content": "Hi?"}
 ANSWER = {"role": "assistant", "content": "Hello."}
-MATHS = [{"question": "1+1?", "answer": "2", "level": 3}, {"question": "2+2?", "answer": "4", "level": None}]
+MATHS: list[dict[str, Any]] = [
+    {"question": "1+1?", "answer": "2", "level": 3},
+    {"question": "2+2?", "answer": "4", "level": None},
+]
 
 
 def rows(corpora: Any) -> Any:

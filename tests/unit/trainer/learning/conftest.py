@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,25 @@ ARCHITECTURE = {
 }
 
 
-def run_to_the_end(lab: Any, name: str, spec: dict[str, Any], model: ResolvedModel | None = None) -> ResolvedModel:
-    """Run a job as a pod does, from the frozen run to an output that counts; return that as the next job's model."""
+def run_to_the_end(
+    lab: Any, name: str, spec: dict[str, Any], model: ResolvedModel | None = None, **frozen: Any
+) -> ResolvedModel:
+    """Run a job as a pod does, from the frozen run to an output that counts; return that as the next job's model.
+
+    Args:
+        lab: Where its claims are.
+        name: Its name.
+        spec: Its spec, as a user writes it.
+        model: What it begins with.
+        frozen: What else the operator freezes.
+    """
     from tunesmith_trainer.exchange import Exchange
     from tunesmith_trainer.manifests import read_manifest
     from tunesmith_trainer.reporter import Reporter
     from tunesmith_trainer.worker import outcome_of_run
 
     context = lab.context(name, spec, model)
+    context = replace(context, run=context.run.model_copy(update=frozen))
     exchange = Exchange(context.run_directory / "exchange")
     exchange.folder.mkdir()
     outcome = outcome_of_run(context, exchange, Reporter(context, exchange))
@@ -51,7 +62,13 @@ def run_to_the_end(lab: Any, name: str, spec: dict[str, Any], model: ResolvedMod
 @pytest.fixture
 def finished(lab: Any) -> Callable[..., ResolvedModel]:
     """Runs jobs to their end."""
-    return lambda *job: run_to_the_end(lab, *job)
+    return lambda *job, **frozen: run_to_the_end(lab, *job, **frozen)
+
+
+@pytest.fixture(scope="session")
+def run_job() -> Callable[..., ResolvedModel]:
+    """Runs jobs to their end, in the lab it is told."""
+    return run_to_the_end
 
 
 @dataclass(frozen=True)

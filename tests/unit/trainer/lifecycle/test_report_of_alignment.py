@@ -80,7 +80,7 @@ class TestPage:
         assert not {"Training loss", "Held-out loss"} & shown.keys()
 
     def test_preferences_are_told_by_the_pairs_told_apart(self) -> None:
-        moments = {
+        moments: dict[str, Any] = {
             "initialEvaluation": {"eval_loss": 0.69, "eval_rewards/accuracies": 0.5},
             "finalEvaluation": {"eval_loss": 0.1, "eval_rewards/accuracies": 0.95},
         }
@@ -104,6 +104,21 @@ class TestPage:
         page = Page(render_page(Facts(aligned("ppo", {"reward": 0.1}), "adapter", completions=rows)))
         assert {"script", "img"}.isdisjoint(page.tags)
         assert page.text.count(HOSTILE) == 3
+
+
+class TestData:
+    def test_answers_are_told_kind_by_kind(self) -> None:
+        found = aligned("dpo", {})
+        kinds = {
+            "chosen": {"count": 1200, "mean": 20.5, "p50": 20, "p99": 90, "max": 91},
+            "rejected": {"count": 1200, "mean": 30.5, "p50": 31, "p99": 80, "max": 81},
+        }
+        found["data"]["train"]["answers"] = kinds
+        page = Page(render_page(Facts(found, "adapter")))
+        assert page.open == []
+        assert "answers to train onchosenrejected" in page.text
+        assert "answers.chosen" not in page.text
+        assert "| answers | 1,200 | 1,200 |\n| tokens, mean | 20.5 | 30.5 |" in render_card(Facts(found, "adapter"))
 
 
 class TestCompletions:

@@ -251,3 +251,10 @@ def test_samples_of_held_out_rows_expect_good_answers_alone(lab: Any, base: Any)
     plan = lab.build(lab.context("kto", spec(lab) | held_out, base))
     prompts = prompts_of(Samples(from_evaluation=2), plan)
     assert [(prompt.text, prompt.expected) for prompt in prompts] == [("0+1=", " 1"), ("0+1=", None)]
+
+
+def test_too_many_of_one_label_are_told_before_training(lab: Any, base: Any) -> None:
+    from tunesmith_trainer.preparation.checks import check
+
+    report = check(lab.context("kto", spec(lab, LABELLED[16:]), base))
+    assert any("set kto.desirableWeight between 3 and 4" in warning for warning in report.warnings)

@@ -128,7 +128,7 @@ class TestTrl:
             assert one == pytest.approx(other, abs=1e-5)
 
 
-STARTS = {
+STARTS: dict[str, tuple[dict[str, Any], str | None]] = {
     "full weights": ({}, None),
     "new adapter": ({"peft": {"lora": {"r": 2}}}, None),
     "continued adapter": ({}, "continue"),
@@ -202,7 +202,7 @@ class TestPrompts:
 
     def test_none_is_short_enough(self, lab: Any, base: Any) -> None:
         with pytest.raises(DataError, match="none of the 1 prompts has at most 56 tokens"):
-            lab.build(lab.context("long", spec(lab, rows=[{"question": "How long? " * 30}]), base))
+            lab.build(lab.context("long", spec(lab, rows=[{"question": "How long? " * 30, "answer": ""}]), base))
 
     def test_fewer_than_a_batch_takes(self, lab: Any, base: Any) -> None:
         with pytest.raises(DataError, match="takes 2 prompts of 4 completions each, and there are 1 prompts"):
@@ -266,7 +266,8 @@ def test_the_adapter_is_what_was_trained(lab: Any, base: Any, adapter: Any, star
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    job = spec(lab, block={"beta": 0.1}, **({"peft": {"lora": {"r": 4}}} if start == "new" else {}))
+    more: dict[str, Any] = {"peft": {"lora": {"r": 4}}} if start == "new" else {}
+    job = spec(lab, block={"beta": 0.1}, **more)
     context = lab.context("saved", job, base if start == "new" else adapter)
     plan = lab.build(context)
     saved = lab.finish(context, plan)

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from tunesmith_api.v1alpha1.methods.grpo import Grpo
+from tunesmith_api.v1alpha1.methods.online import Online
 from tunesmith_api.v1alpha1.methods.rloo import Rloo
 
-BLOCKS = {"grpo": Grpo, "rloo": Rloo}
+BLOCKS: dict[str, type[Online]] = {"grpo": Grpo, "rloo": Rloo}
 ROWS = [{"prompt": f"{a} and {a}" + " and more" * (a % 3)} for a in range(8)]
 AGAIN = {"numIterations": 2}  # in the second, probabilities have moved
 # Field: what it needs beside it, and what it is changed to.

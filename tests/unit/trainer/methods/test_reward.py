@@ -303,3 +303,34 @@ def test_a_checkpoint_brings_adapter_and_head_back(lab: Any, base: Any) -> None:
     second.train(resume_from_checkpoint=f"{first.args.output_dir}/checkpoint-3")
     resumed = [entry["loss"] for entry in second.state.log_history if "loss" in entry]
     assert resumed == pytest.approx(whole, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_is_prepared_trained_and_says_what_its_model_is_made_for(lab: Any, base: Any, tmp_path: Path) -> None:
+    import json
+
+    from tunesmith_trainer.exchange import Exchange
+    from tunesmith_trainer.manifests import read_manifest
+    from tunesmith_trainer.preparation.checks import check
+    from tunesmith_trainer.reporter import Reporter
+    from tunesmith_trainer.worker import outcome_of_run
+
+    held_out = {"evaluation": {"splitRatio": 0.8}}
+    context = lab.context("reward", spec(lab) | LORA | held_out, base)
+    report = check(context)
+    assert (report.rows, report.evaluation_rows) == (32, 8)
+    folder = tmp_path / "exchange"
+    folder.mkdir()
+    exchange = Exchange(folder)
+    outcome = outcome_of_run(context, exchange, Reporter(context, exchange))
+    assert outcome.exit_code == 0, outcome.message
+    output = context.run_directory / "output"
+    manifest = read_manifest(output)
+    assert manifest is not None
+    assert (manifest.artifact, manifest.task) == ("adapter", "SEQ_CLS")
+    record = json.loads((output / "run-record.json").read_text())
+    assert record["task"] == "SEQ_CLS"
+    assert {"eval_accuracy", "eval_margin", "eval_mean_reward"} <= record["finalEvaluation"].keys()
+    card = (output / "README.md").read_text()
+    assert "pipeline_tag: text-classification" in card
+    assert "AutoModelForSequenceClassification" in card

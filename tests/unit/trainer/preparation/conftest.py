@@ -53,7 +53,10 @@ def model_folder(lab: Any, untrained: Path) -> Path:
 
 @pytest.fixture
 def prepare(lab: Any, model_folder: Path) -> Prepare:
-    """Prepares a job, LoRA on prompts and completions unless told otherwise, and returns how that ended."""
+    """Prepares a job, LoRA on prompts and completions unless told otherwise, and returns how that ended.
+
+    `beside` are the frozen run's models beside the one that is trained.
+    """
 
     def run(
         datasets: list[dict[str, Any]] | None = None,
@@ -61,6 +64,7 @@ def prepare(lab: Any, model_folder: Path) -> Prepare:
         resolved: ResolvedModel = MODEL,
         name: str = "job",
         device_memory: str | None = None,
+        beside: dict[str, Any] | None = None,
         **more: Any,
     ) -> Outcome:
         spec = {
@@ -73,6 +77,7 @@ def prepare(lab: Any, model_folder: Path) -> Prepare:
         }
         context = lab.context(name, {key: value for key, value in spec.items() if value is not None}, resolved)
         profile = context.run.profile.model_copy(update={"device_memory": device_memory})
-        return prepared(dataclasses.replace(context, run=context.run.model_copy(update={"profile": profile})))
+        update = {"profile": profile, **(beside or {})}
+        return prepared(dataclasses.replace(context, run=context.run.model_copy(update=update)))
 
     return run

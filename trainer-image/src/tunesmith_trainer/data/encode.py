@@ -167,6 +167,9 @@ def encode_comparisons(drawn: Drawn, encoder: Encoder, counts: Counts) -> Iterat
 
     Pairs with a longer sequence are left out, as TRL does: what is scored is its last token, and an answer that is cut
     is another answer.
+
+    Raises:
+        DataError: No pair is left.
     """
     for source, (chosen, rejected, margin) in _in_batches(drawn, lambda _, rows: _comparisons(rows, encoder)):
         counts.read(chosen, rejected)
@@ -179,6 +182,11 @@ def encode_comparisons(drawn: Drawn, encoder: Encoder, counts: Counts) -> Iterat
         tokens = len(chosen) + len(rejected)
         counts.use(tokens, tokens, source=source.field)
         yield chosen, rejected, margin
+    if not counts.used:
+        raise DataError(
+            f"none of the {counts.rows} pairs has both sequences within training.maxLength of {encoder.max_length}:"
+            " raise it, or shorten the answers"
+        )
 
 
 def encode_labelled(drawn: Drawn, encoder: Encoder, counts: Counts) -> Iterator[tuple[Ids, Ids, bool]]:

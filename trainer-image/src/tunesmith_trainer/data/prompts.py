@@ -15,6 +15,8 @@ from tunesmith_trainer.data.encode import encode_prompts
 from tunesmith_trainer.data.feed import Feed
 from tunesmith_trainer.data.tables import make_table
 from tunesmith_trainer.errors import DataError
+from tunesmith_trainer.rewards import rewards_of
+from tunesmith_trainer.rewards.columns import require_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,10 +60,11 @@ def open_prompts(context: RunContext) -> Corpora:
     """Return the rows of prompts to train and to evaluate on.
 
     Raises:
-        DataError: Some prompts are texts and some are chats, which no batch can mix.
+        DataError: Some prompts are texts and some are chats, which no batch can mix; or a reward lacks its column.
     """
     corpora = open_corpora(context.run.spec, context, ("prompt",))
-    first, *others = corpora.train.sources + (corpora.evaluation.sources if corpora.evaluation else ())
+    sources = corpora.train.sources + (corpora.evaluation.sources if corpora.evaluation else ())
+    first, *others = sources
     for source in others:
         if source.chat != first.chat:
             kinds = ("texts", "chats")
@@ -69,6 +72,7 @@ def open_prompts(context: RunContext) -> Corpora:
                 f"the prompts of {source.field} are {kinds[source.chat]} and those of {first.field}"
                 f" {kinds[first.chat]}: make all of them alike"
             )
+    require_columns(rewards_of(context), sources)
     return corpora
 
 

@@ -29,6 +29,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|&~])")
 def render_card(facts: Facts) -> str:
     """Return the card; the same facts make the same bytes."""
     columns, counts = view.row_counts(facts)
+    answer_kinds, answers = view.answers(facts)
     text: str = (
         templates()
         .get_template("card.md.jinja")
@@ -41,6 +42,8 @@ def render_card(facts: Facts) -> str:
             sources=view.sources(facts),
             count_columns=columns,
             counts=counts,
+            answer_kinds=answer_kinds,
+            answers=answers,
             before_after=view.before_after(facts),
             settings=view.settings(facts),
             provenance=view.provenance(facts),

@@ -31,6 +31,7 @@ def templates() -> Environment:
 def render_page(facts: Facts) -> str:
     """Return the page; the same facts make the same bytes."""
     columns, counts = view.row_counts(facts)
+    answer_kinds, answers = view.answers(facts)
     text: str = (
         templates()
         .get_template("report.html.jinja")
@@ -46,6 +47,8 @@ def render_page(facts: Facts) -> str:
             sources=view.sources(facts),
             count_columns=columns,
             counts=counts,
+            answer_kinds=answer_kinds,
+            answers=answers,
             settings=view.settings(facts),
             spent=view.spent(facts),
             attempts=view.attempts(facts),

@@ -28,7 +28,14 @@ _KL = "KL from the reference"
 _TRAINED = {"reward": "Reward", "kl": _KL, "objective/kl": _KL, "loss": "Training loss"}
 _MEANINGLESS = frozenset({LOSS, "loss"})
 """For a policy that is trained for its reward: the loss of a policy gradient does not fall as it learns."""
-_DRAWN = "drawn"
+_DRAWN, _ANSWERS = "drawn", "answers"
+_OF_ANSWERS = {
+    "count": "answers",
+    "mean": "tokens, mean",
+    "p50": "half at most",
+    "p99": "99 % at most",
+    "max": "longest",
+}
 _UNSHOWN_SOURCE = ("field", "files", "format", "columns", "unusedColumns", "chat")
 
 
@@ -163,7 +170,7 @@ def sources(facts: Facts) -> list[Group]:
             [
                 ("files", ", ".join(source["files"])),
                 ("format", f"{source['format']}, chats" if source.get("chat") else str(source["format"])),
-                ("columns", ", ".join(source["columns"])),
+                ("columns", ", ".join(source["columns"]) or "all"),
                 ("unused columns", ", ".join(source["unusedColumns"]) or "none"),
                 *_flat({words(key): value for key, value in _drawn(facts, source["field"]).items()}),
                 *_flat({words(key): value for key, value in source.items() if value and key not in _UNSHOWN_SOURCE}),
@@ -184,13 +191,24 @@ def row_counts(facts: Facts) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Return what became of the rows as a table: its columns, and each count with a value a column."""
     data = facts.record["data"]
     parts = {name: data[name] for name in ("train", "evaluation") if data.get(name)}
-    # What was drawn of each dataset is told with the dataset.
+    # What was drawn of each dataset is told with the dataset, and answers have a table of their own.
     flat = {
-        name: dict(_flat({key: value for key, value in part.items() if key != _DRAWN})) for name, part in parts.items()
+        name: dict(_flat({key: value for key, value in part.items() if key not in {_DRAWN, _ANSWERS}}))
+        for name, part in parts.items()
     }
     counts = dict.fromkeys(count for part in flat.values() for count in part)
     rows = [(words(count), [_thousands(part.get(count, "–")) for part in flat.values()]) for count in counts]
     return ["to train on" if name == "train" else "held out" for name in parts], rows
+
+
+def answers(facts: Facts) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Return the answers to train on as a table: its columns, their kinds, and each figure with a value a column."""
+    kinds: Mapping[str, Mapping[str, float]] = (facts.record["data"].get("train") or {}).get(_ANSWERS, {})
+    rows = [
+        (told, [_thousands(_plain(each.get(name, "–"))) for each in kinds.values()])
+        for name, told in _OF_ANSWERS.items()
+    ]
+    return list(kinds), rows if kinds else []
 
 
 def _thousands(text: str) -> str:

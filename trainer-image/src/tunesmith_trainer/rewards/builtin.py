@@ -6,7 +6,6 @@ import unicodedata
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from tunesmith_trainer.errors import DataError
 from tunesmith_trainer.rewards.base import Sample, Scorer, UnscoredError, each
 from tunesmith_trainer.rewards.json_schema import parse_json, parse_schema
 from tunesmith_trainer.rewards.numerals import last_number
@@ -29,7 +28,7 @@ def answer_reward(wanted: AnswerReward, field: str) -> Scorer:
     tolerance = Decimal(str(wanted.tolerance or 0))
 
     def score(sample: Sample) -> float:
-        right = _right_answer(sample.row, wanted.column, field)
+        right = _right_answer(sample.row, wanted.column)
         expected = right if pattern is None or (part := pattern.last_in(right)) is None else part
         given = sample.text if pattern is None else pattern.last_in(sample.text)
         if wanted.compare == "exact":
@@ -43,13 +42,11 @@ def answer_reward(wanted: AnswerReward, field: str) -> Scorer:
     return each(score)
 
 
-def _right_answer(row: dict[str, Any], column: str, field: str) -> str:
-    if column not in row:
-        found = ", ".join(sorted(row)) or "none"
-        raise DataError(f"{field}.column: the rows have no column {column!r} (found: {found}); name the one to compare")
-    if row[column] is None:
-        raise UnscoredError(f"column {column!r} of the row is empty")
-    return str(row[column])
+def _right_answer(row: dict[str, Any], column: str) -> str:
+    answer = row.get(column)
+    if answer is None:
+        raise UnscoredError(f"column {column!r} of the row is missing or empty")
+    return str(answer)
 
 
 def _plain(text: str) -> str:
