@@ -1,6 +1,7 @@
 """Proximal policy optimisation: what a rollout is, what a step makes of it, and what is left at the end."""
 
 import copy
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -303,6 +304,35 @@ def test_the_output_is_the_policy_and_nothing_else(
 
     (weights,) = folder.glob("*.safetensors")
     assert not [name for name in load_file(weights) if "critic" in name or "head.bias" in name]
+
+
+@pytest.mark.slow
+def test_chats_are_answered_and_told_as_chats(lab: Any, base: Any, ppo_spec: Spec) -> None:
+    rows = [{"prompt": [{"role": "user", "content": f"What is {number}?"}]} for number in range(16)]
+    spec = ppo_spec(training={"maxSteps": 1}, datasets=[lab.put("chats.jsonl", rows)])
+    trainer = lab.build(lab.context("chats", spec, base)).trainer
+    decoded = trainer.processing_class.decode(trainer.train_dataset[3]["prompt_ids"])
+    assert decoded == "<|im_start|>user\nWhat is 3?<|im_end|>\n<|im_start|>assistant\n"
+    trainer.train()
+    assert len(trainer.sampled) == 8
+    for sampled in trainer.sampled:
+        assert sampled.prompt in [row["prompt"] for row in rows]
+        assert [message["role"] for message in sampled.completion] == ["assistant"]
+        assert sampled.rewards.keys() == {"vowels", "brief"}
+
+
+@pytest.mark.slow
+def test_another_reference_is_what_the_policy_is_compared_with(
+    lab: Any, base: Any, adapter: Any, ppo_spec: Spec
+) -> None:
+    """The policy begins as the base, the reference has been trained further."""
+    spec = ppo_spec(training={"maxSteps": 1}, referenceModel={"fromJob": {"name": "earlier"}}, **LORA)
+    context = lab.context("ppo", spec, base)
+    reference = adapter.model_copy(update={"from_adapter": None})
+    context = dataclasses.replace(context, run=context.run.model_copy(update={"reference": reference}))
+    (first,) = logs(lab.build(context))
+    assert first["val/ratio"] == pytest.approx(1, abs=1e-5)
+    assert abs(first["objective/kl"]) > 1e-3
 
 
 @pytest.mark.slow
