@@ -94,7 +94,7 @@ def _below(node: dict[str, Any], path: str) -> Iterator[str]:
 def _exists(test: str) -> bool:
     file, _, name = test.partition("::")
     path = _ROOT / "tests" / file
-    return path.is_file() and bool(re.search(rf"^(async )?def {re.escape(name)}\(", path.read_text(), re.MULTILINE))
+    return path.is_file() and bool(re.search(rf"^ *(async )?def {re.escape(name)}\(", path.read_text(), re.MULTILINE))
 
 
 def page() -> str:

@@ -19,7 +19,7 @@ LORA = {"peft": {"lora": {"r": 4}}}
 
 def specs(lab: Any, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
     sft = {"method": "sft", "datasets": [lab.put("rows.jsonl", ROWS)]} | FROM_BASE
-    pairs = {"datasets": [lab.put("pairs.jsonl", PAIRS)]} | FROM_BASE
+    pairs: dict[str, Any] = {"datasets": [lab.put("pairs.jsonl", PAIRS)]} | FROM_BASE
     return {
         "sft": sft,
         "lora": sft | LORA,
@@ -30,6 +30,8 @@ def specs(lab: Any, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
         # Rows that do not divide evenly among the processes.
         "asked ahead": pairs | {"method": "dpo", "dpo": {"precomputeRefLogProbs": True, "precomputeRefBatchSize": 5}},
         "simpo": pairs | {"method": "simpo"},
+        "kto": pairs | {"method": "kto", "kto": {"lossType": "apo_zero_unpaired", "precomputeRefLogProbs": True}},
+        "reward": pairs | {"method": "reward"},
         "pretrain": {"method": "pretrain", "model": model, "datasets": [lab.put("text.txt", TEXT)]},
     }
 

@@ -53,7 +53,7 @@ def test_the_first_step_begins_where_the_reference_is(
     lab: Any, base: Any, adapter: Any, ppo_spec: Spec, start: str
 ) -> None:
     change, model = STARTS[start]
-    plan = lab.build(lab.context("ppo", ppo_spec(**change), model(base, adapter)))
+    plan = lab.build(lab.context("ppo", ppo_spec(training={"maxSteps": 5}, **change), model(base, adapter)))
     first, second, *_ = logs(plan)
     assert first["objective/kl"] == pytest.approx(0, abs=1e-5)
     assert first["val/ratio"] == pytest.approx(1, abs=1e-5)
@@ -209,9 +209,10 @@ class TestNumbers:
         return naive.mean(losses)
 
 
+@pytest.mark.slow
 def test_each_completion_is_trained_on_once_in_each_pass(lab: Any, base: Any, ppo_spec: Spec) -> None:
     """Two rollouts of 16 completions: two passes of two mini batches of two micro-batches of four."""
-    training = {"gradientAccumulationSteps": 2, "perDeviceTrainBatchSize": 4}
+    training = {"gradientAccumulationSteps": 2, "perDeviceTrainBatchSize": 4, "maxSteps": 6}
     trainer = lab.build(lab.context("ppo", ppo_spec(training=training), base)).trainer
     steps: list[list[list[int]]] = []
     original = trainer.get_batch_samples
@@ -225,7 +226,7 @@ def test_each_completion_is_trained_on_once_in_each_pass(lab: Any, base: Any, pp
 
     trainer.get_batch_samples = noted
     trainer.train()
-    assert len(steps) == 8
+    assert len(steps) == 6
     first, again, second = (sorted(one + other) for one, other in (steps[0:2], steps[2:4], steps[4:6]))
     assert first == again
     assert len(first) == 16
@@ -285,7 +286,7 @@ def test_the_output_is_the_policy_and_nothing_else(
     from transformers import AutoModelForCausalLM
 
     change, model = STARTS[start]
-    context = lab.context("ppo", ppo_spec(**change), model(base, adapter))
+    context = lab.context("ppo", ppo_spec(training={"maxSteps": 2}, **change), model(base, adapter))
     plan = lab.build(context)
     saved = lab.finish(context, plan)
     live = copy.deepcopy(plan.trainer.model).eval()
@@ -317,9 +318,9 @@ def test_saved_memory_changes_no_figure(lab: Any, base: Any, ppo_spec: Spec) -> 
         assert [entry.get(name) for entry in again] == pytest.approx([entry.get(name) for entry in plain], abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.methods("learning")
 def test_what_is_rewarded_comes_more_often(lab: Any, base: Any, ppo_spec: Spec) -> None:
-    """Sampling is to end early: within seconds, as a control with the sign turned drives it the other way."""
+    """And what is punished less often; proofs of learning on a task are in `learning`."""
     means = {}
     for sign in (1, -1):
         spec = ppo_spec(
