@@ -39,7 +39,7 @@ def specs(lab: Any, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "names",
-    [("sft", "lora", "muon", "packed", "streamed", "pretrain"), ("dpo", "asked ahead", "simpo")],
+    [("sft", "lora", "muon", "packed", "streamed", "pretrain"), ("dpo", "asked ahead", "simpo", "kto", "reward")],
     ids=["language", "preferences"],
 )
 def test_two_processes_have_the_losses_of_one(lab: Any, base: Any, tmp_path: Path, names: tuple[str, ...]) -> None:
