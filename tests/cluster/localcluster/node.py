@@ -51,7 +51,8 @@ def forget_images(name: str, *, keep: set[str]) -> None:
     held = [line.split() for line in ctr("images", "ls").splitlines()[1:]]
     doomed = {words[2] for words in held if words[0].startswith((f"{name}@", f"{name}:")) or words[0] == name} - keep
     if names := [words[0] for words in held if words[2] in doomed]:
-        ctr("images", "rm", "--sync", *names)
+        # It waits until gigabytes of small files are gone, which a busy disk takes minutes for.
+        ctr("images", "rm", "--sync", *names, timeout=900)
 
 
 def _containerd_answers() -> bool:

@@ -134,6 +134,18 @@ def test_no_rule_is_stated_twice(job: type[Job]) -> None:
 
 
 @each_kind
+def test_fields_that_cel_has_words_for_are_escaped(job: type[Job]) -> None:
+    """The API server refuses the CRD otherwise; see the Kubernetes documentation of validation rules."""
+    words = re.compile(
+        r"[.](as|break|const|continue|else|false|for|function|if|import|in|let|loop|namespace|null|package"
+        r"|return|true|var|void|while)\b"
+    )
+    for path, node in nodes(schema_of(job)):
+        for rule in node.get("x-kubernetes-validations", ()):
+            assert not words.search(re.sub("'[^']*'", "''", rule["rule"])), path
+
+
+@each_kind
 def test_the_file_is_the_crd(job: type[Job]) -> None:
     text = crd_file(job)
     assert yaml.safe_load(text) == crd_of(job)

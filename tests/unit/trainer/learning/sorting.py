@@ -79,6 +79,7 @@ class Standing:
         record_property("accuracy", self.accuracy)
         record_property("success", self.success)
         record_property("KL per token", self.kl_per_token)
+        record_property("per sequence", self.kl_per_sequence)
 
 
 class Sorter:

@@ -56,7 +56,7 @@ def test_every_gate_opens_and_both_ends_learn(lab: Any, finished: Any, record_pr
         job = yaml.safe_load(file.read_text(encoding="utf-8"))
         name, spec = job["metadata"]["name"], job["spec"]
         rewards = {reward["name"]: take(reward["model"]) for reward in spec.get("rewards", ())}
-        made[name] = finished(name, spec, take(spec["model"]), rewards)
+        made[name] = finished(name, spec, take(spec["model"]), reward_models=rewards)
         records[name] = record_of(lab, made[name])
         for figure, value in records[name]["finalEvaluation"].items():
             if figure in {"eval_loss", "eval_accuracy", "eval_rewards/accuracies"}:

@@ -36,8 +36,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("setting", SETTINGS)
+# One of each kind stands for the others in test-slow: of optimisers, of orders, of schedules.
+STANDING = {"muon", "rows by length, in a later epoch", "plateau"}
+
+
+@pytest.mark.methods("resume")
+@pytest.mark.parametrize(
+    "setting", [pytest.param(setting, marks=pytest.mark.slow if setting in STANDING else ()) for setting in SETTINGS]
+)
 def test_figures_and_rates_are_those_of_an_undisturbed_run(
     pods: Any, work: Any, make_run: MakeRun, setting: str
 ) -> None:

@@ -19,7 +19,7 @@ LORA = {"peft": {"lora": {"r": 4}}}
 
 def specs(lab: Any, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
     sft = {"method": "sft", "datasets": [lab.put("rows.jsonl", ROWS)]} | FROM_BASE
-    pairs = {"datasets": [lab.put("pairs.jsonl", PAIRS)]} | FROM_BASE
+    pairs: dict[str, Any] = {"datasets": [lab.put("pairs.jsonl", PAIRS)]} | FROM_BASE
     return {
         "sft": sft,
         "lora": sft | LORA,
@@ -27,6 +27,8 @@ def specs(lab: Any, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "packed": sft | {"sft": {"packing": True}},
         "streamed": sft | {"dataProcessing": {"streaming": True}},
         "dpo": pairs | {"method": "dpo"},
+        "kto": pairs | {"method": "kto", "kto": {"lossType": "apo_zero_unpaired", "precomputeRefLogProbs": True}},
+        "reward": pairs | {"method": "reward"},
         # Rows that do not divide evenly among the processes.
         "asked ahead": pairs | {"method": "dpo", "dpo": {"precomputeRefLogProbs": True, "precomputeRefBatchSize": 5}},
         "simpo": pairs | {"method": "simpo"},
@@ -35,12 +37,18 @@ def specs(lab: Any, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_losses_of_one(lab: Any, base: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [("sft", "lora", "muon", "packed", "streamed", "pretrain"), ("dpo", "asked ahead", "simpo", "kto", "reward")],
+    ids=["language", "preferences"],
+)
+def test_two_processes_have_the_losses_of_one(lab: Any, base: Any, tmp_path: Path, names: tuple[str, ...]) -> None:
     architecture = {"hiddenSize": 16, "intermediateSize": 32, "numHiddenLayers": 1, "numAttentionHeads": 2}
     model = {"architecture": architecture, "tokenizer": {"train": {"vocabSize": 300}}}
     training = {"maxLength": 64, "maxSteps": 5, "loggingSteps": 1, "learningRate": 1e-2}
     files, alone = [], {}
-    for name, spec in specs(lab, model).items():
+    for name in names:
+        spec = specs(lab, model)[name]
         source = None if name == "pretrain" else base
         given = training | spec.get("training", {})
         whole = given | {"perDeviceTrainBatchSize": 8, "gradientAccumulationSteps": 2}

@@ -65,10 +65,11 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "ddpTimeout": ({}, 60),
     "extraArguments": (EVALUATED, {"eval_delay": "2"}),
 }
-# What other methods measure, or compare by; and whole groups of completions, whose prompts leave room for them.
+# What other methods measure, compare by, or leave out as too long; and whole groups of completions, whose prompts leave
+# room for them.
 OTHERWISE: dict[str, dict[str, Any]] = {
     "kto": {"metricForBestModel": "kl"},
-    "reward": {"metricForBestModel": "accuracy"},
+    "reward": {"metricForBestModel": "accuracy", "maxLength": 16},
     "orpo": {"metricForBestModel": "rewards/margins"},
     "simpo": {"metricForBestModel": "rewards/margins"},
     "grpo": {
@@ -107,7 +108,8 @@ BLOCKS: dict[str, dict[str, Any]] = {
     "pretrain": {"pretrain": {"packing": False}},
     "grpo": {
         "grpo": {"numGenerations": 2, "maxCompletionLength": 6},
-        "rewards": [{"name": "vowel", "regex": {"pattern": "[ae]"}}],
+        # Hardly two completions of a prompt have the same, so that every step learns.
+        "rewards": [{"name": "short", "length": {"unit": "characters", "max": 1, "margin": 100}}],
     },
 }
 BASIS = {

@@ -216,7 +216,8 @@ class TestPrompts:
             lab.build(lab.context("mixed", job, base))
 
 
-@BOTH
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
 def test_evaluations_tell_the_reward_of_held_out_prompts(lab: Any, base: Any, method: str) -> None:
     from tunesmith_trainer.ending import evaluate
 

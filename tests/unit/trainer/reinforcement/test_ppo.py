@@ -1,6 +1,7 @@
 """Proximal policy optimisation: what a rollout is, what a step makes of it, and what is left at the end."""
 
 import copy
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -53,7 +54,7 @@ def test_the_first_step_begins_where_the_reference_is(
     lab: Any, base: Any, adapter: Any, ppo_spec: Spec, start: str
 ) -> None:
     change, model = STARTS[start]
-    plan = lab.build(lab.context("ppo", ppo_spec(**change), model(base, adapter)))
+    plan = lab.build(lab.context("ppo", ppo_spec(training={"maxSteps": 5}, **change), model(base, adapter)))
     first, second, *_ = logs(plan)
     assert first["objective/kl"] == pytest.approx(0, abs=1e-5)
     assert first["val/ratio"] == pytest.approx(1, abs=1e-5)
@@ -209,9 +210,10 @@ class TestNumbers:
         return naive.mean(losses)
 
 
+@pytest.mark.slow
 def test_each_completion_is_trained_on_once_in_each_pass(lab: Any, base: Any, ppo_spec: Spec) -> None:
     """Two rollouts of 16 completions: two passes of two mini batches of two micro-batches of four."""
-    training = {"gradientAccumulationSteps": 2, "perDeviceTrainBatchSize": 4}
+    training = {"gradientAccumulationSteps": 2, "perDeviceTrainBatchSize": 4, "maxSteps": 6}
     trainer = lab.build(lab.context("ppo", ppo_spec(training=training), base)).trainer
     steps: list[list[list[int]]] = []
     original = trainer.get_batch_samples
@@ -225,7 +227,7 @@ def test_each_completion_is_trained_on_once_in_each_pass(lab: Any, base: Any, pp
 
     trainer.get_batch_samples = noted
     trainer.train()
-    assert len(steps) == 8
+    assert len(steps) == 6
     first, again, second = (sorted(one + other) for one, other in (steps[0:2], steps[2:4], steps[4:6]))
     assert first == again
     assert len(first) == 16
@@ -257,6 +259,12 @@ def test_too_few_prompts_are_refused(lab: Any, base: Any, ppo_spec: Spec) -> Non
         lab.build(lab.context("ppo", spec, base))
 
 
+def test_a_reward_whose_column_is_missing_is_refused(lab: Any, base: Any, ppo_spec: Spec) -> None:
+    rewards = [{"name": "right", "answer": {"column": "solution"}}]
+    with pytest.raises(DataError, match="solution"):
+        lab.build(lab.context("ppo", ppo_spec(rewards=rewards), base))
+
+
 def test_a_completion_without_a_score_teaches_nothing() -> None:
     from tunesmith_api.v1alpha1.methods.ppo import Ppo
     from tunesmith_trainer.reinforcement.estimates import add_estimates
@@ -285,7 +293,7 @@ def test_the_output_is_the_policy_and_nothing_else(
     from transformers import AutoModelForCausalLM
 
     change, model = STARTS[start]
-    context = lab.context("ppo", ppo_spec(**change), model(base, adapter))
+    context = lab.context("ppo", ppo_spec(training={"maxSteps": 2}, **change), model(base, adapter))
     plan = lab.build(context)
     saved = lab.finish(context, plan)
     live = copy.deepcopy(plan.trainer.model).eval()
@@ -305,6 +313,35 @@ def test_the_output_is_the_policy_and_nothing_else(
 
 
 @pytest.mark.slow
+def test_chats_are_answered_and_told_as_chats(lab: Any, base: Any, ppo_spec: Spec) -> None:
+    rows = [{"prompt": [{"role": "user", "content": f"What is {number}?"}]} for number in range(16)]
+    spec = ppo_spec(training={"maxSteps": 1}, datasets=[lab.put("chats.jsonl", rows)])
+    trainer = lab.build(lab.context("chats", spec, base)).trainer
+    decoded = trainer.processing_class.decode(trainer.train_dataset[3]["prompt_ids"])
+    assert decoded == "<|im_start|>user\nWhat is 3?<|im_end|>\n<|im_start|>assistant\n"
+    trainer.train()
+    assert len(trainer.sampled) == 8
+    for sampled in trainer.sampled:
+        assert sampled.prompt in [row["prompt"] for row in rows]
+        assert [message["role"] for message in sampled.completion] == ["assistant"]
+        assert sampled.rewards.keys() == {"vowels", "brief"}
+
+
+@pytest.mark.slow
+def test_another_reference_is_what_the_policy_is_compared_with(
+    lab: Any, base: Any, adapter: Any, ppo_spec: Spec
+) -> None:
+    """The policy begins as the base, the reference has been trained further."""
+    spec = ppo_spec(training={"maxSteps": 1}, referenceModel={"fromJob": {"name": "earlier"}}, **LORA)
+    context = lab.context("ppo", spec, base)
+    reference = adapter.model_copy(update={"from_adapter": None})
+    context = dataclasses.replace(context, run=context.run.model_copy(update={"reference": reference}))
+    (first,) = logs(lab.build(context))
+    assert first["val/ratio"] == pytest.approx(1, abs=1e-5)
+    assert abs(first["objective/kl"]) > 1e-3
+
+
+@pytest.mark.slow
 def test_saved_memory_changes_no_figure(lab: Any, base: Any, ppo_spec: Spec) -> None:
     """Activations that are computed again, and completions that are made a few at a time."""
     plain = logs(lab.build(lab.context("plain", ppo_spec(**LORA), base)))
@@ -317,9 +354,9 @@ def test_saved_memory_changes_no_figure(lab: Any, base: Any, ppo_spec: Spec) -> 
         assert [entry.get(name) for entry in again] == pytest.approx([entry.get(name) for entry in plain], abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.methods("learning")
 def test_what_is_rewarded_comes_more_often(lab: Any, base: Any, ppo_spec: Spec) -> None:
-    """Sampling is to end early: within seconds, as a control with the sign turned drives it the other way."""
+    """And what is punished less often; proofs of learning on a task are in `learning`."""
     means = {}
     for sign in (1, -1):
         spec = ppo_spec(

@@ -42,7 +42,7 @@ def test_every_field_has_its_case() -> None:
     "field", [pytest.param(field, marks=pytest.mark.slow if field in STANDING else ()) for field in CHANGES]
 )
 def test_it_changes_the_run(lab: Any, base: Any, ppo_spec: Spec, field: str) -> None:
-    shown = []
+    shown: list[list[Any]] = []
     for change in ({}, {field: CHANGES[field]}, {}):
         trainer = lab.build(lab.context(f"ppo{len(shown)}", ppo_spec(ppo=change, training=TRAINING), base)).trainer
         trainer.train()

@@ -49,7 +49,7 @@ def use(make: Callable[..., Rewards], mounts: Any) -> Callable[..., RewardFuncti
         path = mounts.configmap_path("code", "rewards.py")
         path.parent.mkdir(exist_ok=True)
         path.write_text(code, encoding="utf-8")
-        source = {"configMap": {"name": "code", "key": "rewards.py"}, "function": name, "timeoutSeconds": 0.5}
+        source = {"configMap": {"name": "code", "key": "rewards.py"}, "function": name, "timeoutSeconds": 2}
         (function,) = make({"name": "own", "function": source | more}).functions
         return function
 
@@ -97,13 +97,13 @@ def test_a_process_that_hangs_or_dies_is_replaced(use: Callable[..., RewardFunct
     for text in ("hang", "leave"):
         start = time.monotonic()
         assert call(function, text) == [None]
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 10
         with pytest.raises(ProcessLookupError):
             os.kill(int(seen[-1]), 0)
         seen += call(function, "fine")
     assert len(set(seen)) == 3
     slow, gone = function.failures.counts
-    assert "takes longer than 0.5 s; make it faster or raise timeoutSeconds" in slow
+    assert "takes longer than 2 s; make it faster or raise timeoutSeconds" in slow
     assert gone.endswith("ends its process")
 
 

@@ -29,7 +29,7 @@ def build(context: RunContext) -> TrainingPlan:
 
 def trl_arguments(context: RunContext) -> dict[str, Any]:
     """Return the arguments of TRL's CPOConfig; see `methods.Method`."""
-    from tunesmith_trainer.methods.pair_trainers import CPOConfig
+    from tunesmith_trainer.methods.pair_trainers import PAIR_ARGUMENTS, CPOConfig
 
     options = method_block(context, Cpo)
     return config_arguments(
@@ -42,4 +42,5 @@ def trl_arguments(context: RunContext) -> dict[str, Any]:
         # SimPO's: the first has no effect here, and the second overflows on sums of log-probabilities.
         simpo_gamma=0.0,
         alpha=0.0,
+        **PAIR_ARGUMENTS,
     )

@@ -29,6 +29,6 @@ def build(context: RunContext) -> TrainingPlan:
 
 def trl_arguments(context: RunContext) -> dict[str, Any]:
     """Return the arguments of TRL's ORPOConfig; see `methods.Method`."""
-    from tunesmith_trainer.methods.pair_trainers import ORPOConfig
+    from tunesmith_trainer.methods.pair_trainers import PAIR_ARGUMENTS, ORPOConfig
 
-    return config_arguments(context, ORPOConfig, beta=method_block(context, Orpo).beta)
+    return config_arguments(context, ORPOConfig, beta=method_block(context, Orpo).beta, **PAIR_ARGUMENTS)

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import nn
 
-__all__ = ["CPOConfig", "ORPOConfig", "PreparedCPOTrainer", "PreparedORPOTrainer"]
+__all__ = ["PAIR_ARGUMENTS", "CPOConfig", "ORPOConfig", "PreparedCPOTrainer", "PreparedORPOTrainer"]
+
+PAIR_ARGUMENTS = {"remove_unused_columns": False}
+"""What these trainers would otherwise set by themselves, and warn about."""
 
 
 class _PairTrainer(SpecTrainer):
@@ -95,10 +98,6 @@ class _PairTrainer(SpecTrainer):
         if self.model.training:
             logs["num_tokens"] = self._train_tokens  # as DPO tells it
         super().log(logs, start_time)
-
-    @override
-    def _set_signature_columns_if_needed(self) -> None:
-        self._signature_columns = ["prompt_ids", "chosen_ids", "rejected_ids"]
 
 
 class PreparedORPOTrainer(_PairTrainer, ORPOTrainer):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.methods.ppo import Ppo
-from tunesmith_trainer.data.corpus import open_corpora
 from tunesmith_trainer.data.encode import Encoder
-from tunesmith_trainer.data.prompts import prompt_feed
+from tunesmith_trainer.data.prompts import open_prompts, prompt_feed
 from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.methods.arguments import config_arguments, method_block
 from tunesmith_trainer.methods.plan import TrainingPlan
@@ -27,12 +26,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
     from tunesmith_trainer.context import RunContext
-    from tunesmith_trainer.data.corpus import Corpora
     from tunesmith_trainer.data.feed import Feed
     from tunesmith_trainer.models.prepare import PreparedModel
     from tunesmith_trainer.reinforcement.critic import Critic
 
 _VALUE_MODEL = "spec.ppo.valueModel"
+
+open_rows = open_prompts
 
 
 def build(context: RunContext) -> TrainingPlan:
@@ -78,11 +78,6 @@ def trl_arguments(context: RunContext) -> dict[str, Any]:
 
     # Rows are taken as they are, and none of their columns are labels.
     return config_arguments(context, PPOConfig, remove_unused_columns=False, label_names=[])
-
-
-def open_rows(context: RunContext) -> Corpora:
-    """Return the rows to train on."""
-    return open_corpora(context.run.spec, context, ("prompt",))
 
 
 def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:

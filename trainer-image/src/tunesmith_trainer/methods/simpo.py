@@ -29,7 +29,7 @@ def build(context: RunContext) -> TrainingPlan:
 
 def trl_arguments(context: RunContext) -> dict[str, Any]:
     """Return the arguments of TRL's CPOConfig; see `methods.Method`."""
-    from tunesmith_trainer.methods.pair_trainers import CPOConfig
+    from tunesmith_trainer.methods.pair_trainers import PAIR_ARGUMENTS, CPOConfig
 
     options = method_block(context, Simpo)
     return config_arguments(
@@ -41,4 +41,5 @@ def trl_arguments(context: RunContext) -> dict[str, Any]:
         cpo_alpha=options.cpo_alpha,
         label_smoothing=options.label_smoothing,
         alpha=options.alpha,
+        **PAIR_ARGUMENTS,
     )

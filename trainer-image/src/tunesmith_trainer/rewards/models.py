@@ -13,7 +13,6 @@ from tunesmith_trainer.models.tokenizers import ensure_chat_template
 
 if TYPE_CHECKING:
     from tunesmith_trainer.context import RunContext
-    from tunesmith_trainer.data.rows import Content
     from tunesmith_trainer.models.classifier import Classifier
     from tunesmith_trainer.rewards.base import Batch, Failures, Scores
 
@@ -62,7 +61,7 @@ class ModelReward:
 
     def __call__(self, batch: Batch, failures: Failures) -> Scores:
         """Return the score of each completion."""
-        ids = [self._ids(*pair) for pair in zip(batch.prompts, batch.completions, strict=True)]
+        ids = self._ids(batch)
         # Alike lengths together, so that little is padding.
         order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
         scores: Scores = [None] * len(ids)
@@ -75,15 +74,23 @@ class ModelReward:
                     failures.add(f"{self._name} gives no finite score")
         return scores
 
-    def _ids(self, prompt: Content, completion: Content) -> list[int]:
-        whole: Any = prompt + completion  # type: ignore[operator]  # both are texts, or both are chats
-        if not isinstance(whole, str) and ensure_chat_template(self.tokenizer):
-            _log.warning("%s has no chat template; chats are put to it as ChatML", self._name)
-        (ids,) = self._encoder.encode([self._encoder.finish(whole)])
-        cut = self._encoder.cut(ids)
-        if len(cut) < len(ids) and not self._told_cut:
+    def _ids(self, batch: Batch) -> list[list[int]]:
+        """Return the token ids of prompts and completions; those too long for the model lose their beginning."""
+        # Both are texts, or both are chats.
+        wholes: list[Any] = [one + other for one, other in zip(batch.prompts, batch.completions, strict=True)]  # type: ignore[operator]
+        ids: list[list[int]] = [[]] * len(wholes)
+        for kind in (str, list):
+            places = [place for place, whole in enumerate(wholes) if isinstance(whole, kind)]
+            if places and kind is list and ensure_chat_template(self.tokenizer):
+                _log.warning("%s has no chat template; chats are put to it as ChatML", self._name)
+            encoded = self._encoder.encode([self._encoder.finish(wholes[place]) for place in places]) if places else []
+            for place, each in zip(places, encoded, strict=True):
+                ids[place] = each
+        cut = [self._encoder.cut(each) for each in ids]
+        if cut != ids and not self._told_cut:
             self._told_cut = True
-            _log.warning("%s reads at most %d tokens: prompts lose their beginning (told once)", self._name, len(cut))
+            longest = self._encoder.max_length
+            _log.warning("%s reads at most %d tokens: prompts lose their beginning (told once)", self._name, longest)
         return cut
 
     def _scores(self, rows: list[list[int]]) -> list[float]:
