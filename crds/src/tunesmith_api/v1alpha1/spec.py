@@ -223,7 +223,7 @@ def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
         yield from not_split(method, block)
     sampling = [method for method, block in methods.items() if block.uses_rewards]
     yield Rule(
-        f"self.method in {sampling} || !has(self.reporting) || !has(self.reporting.completions)",
+        f"{f'self.method in {sampling} || ' if sampling else ''}!has(self.reporting) || !has(self.reporting.completions)",
         "this method learns from no completions of its own that could be kept: remove it, or use reporting.samples",
         ".reporting.completions",
     )
