@@ -222,8 +222,9 @@ def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
             yield Rule(f"self.method != '{method}' || ({rule.rule})", rule.message, rule.field_path)
         yield from not_split(method, block)
     sampling = [method for method, block in methods.items() if block.uses_rewards]
+    samples = f"self.method in {sampling} || " if sampling else ""
     yield Rule(
-        f"{f'self.method in {sampling} || ' if sampling else ''}!has(self.reporting) || !has(self.reporting.completions)",
+        f"{samples}!has(self.reporting) || !has(self.reporting.completions)",
         "this method learns from no completions of its own that could be kept: remove it, or use reporting.samples",
         ".reporting.completions",
     )
