@@ -77,3 +77,8 @@ def _rules(method: str, block: type[MethodBlock]) -> Iterator[Rule]:
         "numGenerationsEval is about held-out prompts: set spec.evaluation, or remove it",
         f".{method}.numGenerationsEval",
     )
+    yield Rule(
+        f"{other} || !has(self.referenceModel) || {or_default(f'{method}.beta', block, 'beta')} > 0.0",
+        f"without {method}.beta nothing is compared with a reference model: set it above 0, or remove referenceModel",
+        ".referenceModel",
+    )

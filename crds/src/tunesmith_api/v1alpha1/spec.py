@@ -220,17 +220,17 @@ def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
             yield from _rows_at_a_time(method, block.fewest_rows)
         for rule in block.spec_rules:
             yield Rule(f"self.method != '{method}' || ({rule.rule})", rule.message, rule.field_path)
+        yield from not_split(method, block)
+    sampling = [method for method, block in methods.items() if block.uses_rewards]
+    samples = f"self.method in {sampling} || " if sampling else ""
+    yield Rule(
+        f"{samples}!has(self.reporting) || !has(self.reporting.completions)",
+        "this method learns from no completions of its own that could be kept: remove it, or use reporting.samples",
+        ".reporting.completions",
+    )
     taking = [method for method, block in methods.items() if block.takes_margins]
     if taking:
         yield from _margins_for(taking)
-        if not block.uses_rewards:
-            yield Rule(
-                f"self.method != '{method}' || !has(self.reporting) || !has(self.reporting.completions)",
-                f"method: {method} learns from no completions of its own that could be kept: remove it, or use"
-                " reporting.samples",
-                ".reporting.completions",
-            )
-        yield from not_split(method, block)
 
 
 class JobSpec(ApiModel):

@@ -42,6 +42,7 @@ def finish(pods: Any, work: Any, run: FrozenRun, **how: Any) -> Any:
     return outcome
 
 
+@pytest.mark.slow
 def test_the_output_is_the_best_and_not_the_last(pods: Any, work: Any, make_run: MakeRun) -> None:
     best = run_of(make_run, "best", training={"loadBestModelAtEnd": True}, checkpoint={"saveSteps": 3, "keepLast": 1})
     outcome = finish(pods, work, best)

@@ -25,6 +25,7 @@ SPEC: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_it_ends_the_run_and_a_resumed_one_at_the_same_step(pods: Any, work: Any, make_run: MakeRun) -> None:
     whole, halved = make_run(uid="whole", **SPEC), make_run(uid="halved", **SPEC)
     pods.write(whole)

@@ -26,7 +26,12 @@ PITFALLS: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
-@pytest.mark.parametrize("pitfall", PITFALLS)
+QUICK = ("in an epoch", "in an evaluation")
+
+
+@pytest.mark.parametrize(
+    "pitfall", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in PITFALLS if name not in QUICK)]
+)
 def test_the_loss_curve_is_that_of_an_undisturbed_run(pods: Any, work: Any, make_run: MakeRun, pitfall: str) -> None:
     training, stop_after = PITFALLS[pitfall]
     whole, halved = make_run(uid="whole", **training), make_run(uid="halved", **training)

@@ -29,6 +29,7 @@ def test_a_profile_names_the_operators_of_its_steps(pods: Any, work: Any, make_r
     assert len(optimizer) == 2
 
 
+@pytest.mark.slow
 def test_modules_agree_with_the_cpu_and_training_does_not_notice(pods: Any, work: Any, make_run: MakeRun) -> None:
     plain, verified = (
         make_run(uid="plain"),

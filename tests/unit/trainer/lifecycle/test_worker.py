@@ -85,7 +85,8 @@ def test_an_output_that_an_earlier_attempt_finished_is_taken_as_it_is(pods: Any,
     assert second.output == first.output
     assert (second.last_step, second.world_size) == (8, 1)
     assert second.metrics.items() <= first.metrics.items()
-    assert second.metrics.keys() == {"eval_loss", "eval_perplexity", "initial_eval_loss", "initial_eval_perplexity"}
+    figures = ("loss", "perplexity", "entropy", "mean_token_accuracy")
+    assert second.metrics.keys() == {f"{when}eval_{name}" for when in ("", "initial_") for name in figures}
     assert (pods.context(run).job_directory / "output").is_symlink()
 
 

@@ -176,6 +176,7 @@ def test_dropout_acts_on_the_policy_alone(lab: Any, base: Any) -> None:
         assert {layer.lora_dropout["ref"].p for layer in layers if "ref" in layer.lora_dropout} == references
 
 
+@pytest.mark.slow
 def test_a_checkpoint_brings_policy_and_reference_back(lab: Any, adapter: Any) -> None:
     """The second half of a resumed run has the losses of an uninterrupted one."""
     from dataclasses import replace

@@ -68,6 +68,7 @@ def plain(lab: Any, folder: Any, rows: list[dict[str, Any]], **more: Any) -> Any
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "adapter", [pytest.param(False, id="full weights"), pytest.param(True, id="lora", marks=pytest.mark.slow)]
 )

@@ -109,6 +109,7 @@ class TestTrl:
         trainer.train()
         return log_of(trainer)
 
+    @pytest.mark.slow
     @BOTH
     def test_the_curve_is_that_of_a_plain_script(self, lab: Any, base: Any, model_folder: Any, method: str) -> None:
         job = spec(

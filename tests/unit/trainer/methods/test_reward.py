@@ -69,6 +69,7 @@ def plain(lab: Any, folder: Path, rows: list[dict[str, Any]], **more: Any) -> An
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "adapter", [pytest.param(False, id="full weights"), pytest.param(True, id="lora", marks=pytest.mark.slow)]
 )

@@ -57,6 +57,7 @@ def losses(plan: Any) -> list[float]:
     return [entry["loss"] for entry in plan.trainer.state.log_history if "loss" in entry]
 
 
+@pytest.mark.slow
 def test_the_loss_curve_is_that_of_a_run_without(lab: Any, base: Any) -> None:
     """With dropout, whose draws would differ at once if sampling took a single random number."""
     _, without = plan_of(lab, base)

@@ -56,6 +56,7 @@ def test_a_streamed_run_learns_and_tells_what_it_read(lab: Any, base: Any) -> No
     assert "readAgain" not in report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [

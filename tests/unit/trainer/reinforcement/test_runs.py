@@ -62,6 +62,7 @@ def whole(lab: Any, base: Any, ppo_spec: Spec, work: Work) -> dict[int, dict[str
     return figures(context)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_resumed_between_rollouts_is_the_one_that_was_never_stopped(
     lab: Any, base: Any, ppo_spec: Spec, work: Work, whole: dict[int, dict[str, float]]
 ) -> None:

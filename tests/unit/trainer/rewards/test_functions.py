@@ -91,6 +91,7 @@ def test_the_first_call_that_fails_is_told_and_all_are_counted(
     assert told == [("rewards/own/failures", 1.0)] * 3
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_or_dies_is_replaced(use: Callable[..., RewardFunction]) -> None:
     function = use("moody")
     seen = call(function, "fine")
