@@ -10,6 +10,8 @@ import pytest
 _SUITE = """
 import pathlib, pytest
 
+pytestmark = pytest.mark.slow  # each starts pytest several times
+
 @pytest.mark.methods("scheduler")
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 def test_a_schedule(name, record_property):
