@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each starts pytest several times
+
 _SUITE = """
 import pathlib, pytest
-
-pytestmark = pytest.mark.slow  # each starts pytest several times
 
 @pytest.mark.methods("scheduler")
 @pytest.mark.parametrize("name", ["linear", "cosine"])
