@@ -94,6 +94,8 @@ def test_memory_is_pinned_for_gpus(device: str, pinned: bool) -> None:
         ({"autoFindBatchSize": True}, ["autoFindBatchSize"]),
         ({"tf32": True}, ["tf32"]),
         ({"tf32": False}, []),
+        ({"extraArguments": {"use_liger_kernel": "true"}}, ["extraArguments.use_liger_kernel"]),
+        ({"extraArguments": {"use_liger_kernel": "false"}}, []),
         ({"torchCompile": True}, ["torchCompile"]),
         ({"torchCompile": True, "torchCompileBackend": "aot_eager"}, []),
         ({"dataloaderPinMemory": True, "optim": "adamw_8bit"}, ["optim", "dataloaderPinMemory"]),

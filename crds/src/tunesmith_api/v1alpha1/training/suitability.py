@@ -131,5 +131,7 @@ def cuda_only(training: Training) -> Iterator[tuple[str, str]]:
         yield "tf32", "TF32 is a mode of NVIDIA GPUs; remove it"
     if training.torch_compile and training.torch_compile_backend in {None, "inductor", "cudagraphs"}:
         yield "torchCompile", "images for CPUs have no compiler; remove it"
+    if (training.extra_arguments or {}).get("use_liger_kernel", "false").lower() == "true":
+        yield "extraArguments.use_liger_kernel", "Liger's kernels are for GPUs; remove it"
     if training.dataloader_pin_memory:
         yield "dataloaderPinMemory", "only copies to GPUs gain from pinned memory; remove it"
