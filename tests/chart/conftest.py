@@ -46,7 +46,7 @@ def render(helm: str, chart: Path) -> Render:
         )
         if text.returncode:
             raise AssertionError(text.stderr)
-        return [each for each in yaml.safe_load_all(text.stdout) if each]
+        return [each for each in yaml.load_all(text.stdout, Loader=yaml.CSafeLoader) if each]
 
     return run
 

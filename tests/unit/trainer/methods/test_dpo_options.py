@@ -190,6 +190,7 @@ def test_weights_are_those_of_trl_s_own_head(lab: Any, base: Any, monkeypatch: p
     assert curves[0] == pytest.approx(curves[1], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_what_the_reference_says_ahead_is_what_it_would_say(lab: Any, base: Any) -> None:
     meanwhile = lab.build(context(lab, base))
     ahead = lab.build(context(lab, base, precomputeRefLogProbs=True, precomputeRefBatchSize=5))

@@ -85,6 +85,7 @@ def test_less_text_than_a_window_is_one_short_row(lab: Any) -> None:
     assert 0 < len(plan.trainer.train_dataset[0]["input_ids"]) < 32
 
 
+@pytest.mark.slow
 def test_weights_tokenizer_and_order_follow_the_seed(lab: Any) -> None:
     def start(name: str, seed: int) -> tuple[float, bytes]:
         context = lab.context(
