@@ -69,7 +69,7 @@ lint: setup $(HELM) ## Every static check in one run: style, types, import contr
 	check $(BIN)/ruff check --output-format concise .; \
 	check $(BIN)/ruff format --check --output-format concise .; \
 	check $(BIN)/mypy -p tunesmith_api -p tunesmith_operator -p tunesmith_trainer; \
-	check $(BIN)/mypy tests/*.py tests/unit/*.py tests/unit/trainer/conftest.py; \
+	check $(BIN)/mypy tests/*.py tests/unit/*.py tests/unit/trainer/*.py; \
 	for suite in $(SUITES); do check env MYPYPATH=$$suite $(BIN)/mypy $${suite%%:*}; done; \
 	check $(BIN)/lint-imports --no-logo --cache-dir $(BUILD)/import-linter; \
 	check $(BIN)/python -m tunesmith_api.generate --check; \

@@ -51,6 +51,7 @@ def test_the_loss_curve_is_that_of_an_undisturbed_run(pods: Any, work: Any, make
     assert resumed.metrics["loss"] == pytest.approx(expected[STEPS], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_evaluation_before_the_first_step_is_measured_once(pods: Any, work: Any, make_run: MakeRun) -> None:
     run = make_run(evaluation={"splitRatio": 0.8})
     pods.write(run)

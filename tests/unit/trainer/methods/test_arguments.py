@@ -66,6 +66,7 @@ def test_what_it_does_not_say_is_off(lab: Any, base: Any, method: str) -> None:
     assert not trainer.model.is_activation_checkpointing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ROWS)
 def test_checkpointing_activations_changes_no_figure(lab: Any, base: Any, method: str) -> None:
     logs = []

@@ -154,6 +154,7 @@ def test_label_smoothing_is_conservative_dpo(lab: Any, base: Any, share: float) 
     assert float(loss) == pytest.approx(float(expected), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_beta_acts(lab: Any, base: Any) -> None:
     weak, strong = (
         losses(lab.build(lab.context(f"beta{place}", spec(lab, dpo={"beta": beta}), base)))[1]

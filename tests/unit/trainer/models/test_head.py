@@ -18,6 +18,7 @@ def plan(lab: Any, base: Any, method: str, peft: dict[str, Any]) -> Any:
     return lab.build(lab.context(f"{method}-{len(peft)}", spec | peft, base))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peft", [{}, {"peft": {"lora": {"r": 2}}}], ids=["full", "lora"])
 @pytest.mark.parametrize("method", ["sft", "dpo"])
 def test_curves_are_those_of_trl(lab: Any, base: Any, method: str, peft: dict[str, Any], monkeypatch: Any) -> None:
