@@ -66,6 +66,7 @@ def test_the_evaluation_before_the_first_step_is_measured_once(pods: Any, work: 
     assert record["versions"].keys() > {"python", "torch", "transformers", "trl"}
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     pods: Any, work: Any, make_run: MakeRun, caplog: pytest.LogCaptureFixture
 ) -> None:

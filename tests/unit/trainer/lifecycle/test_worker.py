@@ -56,6 +56,7 @@ def test_progress_is_told_without_what_nobody_reads(pods: Any, work: Any, make_r
     assert not metrics.keys() & {"epoch", "total_flos", "train_loss"}
 
 
+@pytest.mark.slow
 def test_the_time_spent_is_split(pods: Any, work: Any, make_run: MakeRun) -> None:
     run = make_run(evaluation={"splitRatio": 0.8}, training={"maxSteps": 40})
     pods.write(run)
@@ -113,6 +114,7 @@ def test_losses_that_are_no_numbers_are_told_in_the_log_and_the_record(pods: Any
     assert record["metrics"] == [{"loss": "nan"}, {"loss": "inf"}]
 
 
+@pytest.mark.slow
 def test_checkpoints_go_when_the_output_is_complete_and_the_spec_says_so(
     pods: Any, work: Any, make_run: MakeRun
 ) -> None:

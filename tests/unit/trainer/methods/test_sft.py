@@ -248,6 +248,7 @@ def test_an_adapter_names_its_base_as_pods_see_it(lab: Any, base: Any) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_an_earlier_adapter_is_trained_further(lab: Any, base: Any) -> None:
     first = lab.context("first", spec(lab) | LORA, base)
     adapter = lab.finish(first, lab.build(first))
