@@ -13,6 +13,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from typing_extensions import override
 
 from tunesmith_trainer.data.encode import IGNORED
+from tunesmith_trainer.methods.preference import PreferenceTask
 from tunesmith_trainer.models.adapters.settling import settle_adapter
 from tunesmith_trainer.optimizers.trainer import SpecTrainer
 
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import nn
 
-__all__ = ["PAIR_ARGUMENTS", "CPOConfig", "ORPOConfig", "PreparedCPOTrainer", "PreparedORPOTrainer"]
+    from tunesmith_trainer.context import RunContext
+    from tunesmith_trainer.methods.plan import TrainingPlan
+
+__all__ = ["PAIR_ARGUMENTS", "CPOConfig", "ORPOConfig", "PreparedCPOTrainer", "PreparedORPOTrainer", "pair_plan"]
 
 PAIR_ARGUMENTS = {"remove_unused_columns": False}
 """What these trainers would otherwise set by themselves, and warn about."""
@@ -106,3 +110,23 @@ class PreparedORPOTrainer(_PairTrainer, ORPOTrainer):
 
 class PreparedCPOTrainer(_PairTrainer, CPOTrainer):
     """A CPOTrainer on encoded rows, which does SimPO too."""
+
+
+def pair_plan(
+    context: RunContext,
+    arguments: CPOConfig | ORPOConfig,
+    trainer_class: type[PreparedCPOTrainer | PreparedORPOTrainer],
+    pad_to_multiple_of: int | None,
+) -> TrainingPlan:
+    """Return a trainer that is ready to train; see `methods.Method`.
+
+    Args:
+        context: The run.
+        arguments: The trainer's arguments.
+        trainer_class: The trainer of the method.
+        pad_to_multiple_of: What the length of a batch is a multiple of.
+    """
+    task = PreferenceTask.begin(context, arguments)
+    prepared = task.source.load(task.tokenizer)
+    trainer = trainer_class(pad_to_multiple_of=pad_to_multiple_of, **task.trainer_arguments(prepared))
+    return task.plan(trainer, prepared)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-class RolloutTrainer(SpecTrainer):
+class RolloutTrainer(SpecTrainer, ABC):
     """Samples rollouts with `model`, has them scored, and hands them out mini batch by mini batch.
 
     `get_batch_samples`, which fetches the rows of one optimiser step, hands out a mini batch of the current rollout and
@@ -76,6 +77,7 @@ class RolloutTrainer(SpecTrainer):
                 " lower one of these"
             )
 
+    @abstractmethod
     def _estimate(self, batch: Batch, scores: Tensor) -> tuple[Batch, Figures]:
         """Return what is trained on of a rollout, and figures of it.
 
@@ -83,7 +85,6 @@ class RolloutTrainer(SpecTrainer):
             batch: The completions.
             scores: Their scores; NaN of one that nothing is known of.
         """
-        raise NotImplementedError
 
     @override
     def get_train_dataloader(self) -> DataLoader[Any]:

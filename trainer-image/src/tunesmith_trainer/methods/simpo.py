@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.methods.simpo import Simpo
 from tunesmith_trainer.methods.arguments import config_arguments, method_block
-from tunesmith_trainer.methods.preference import PreferenceTask, make_pair_feed, open_pairs
+from tunesmith_trainer.methods.preference import make_pair_feed, open_pairs
 
 if TYPE_CHECKING:
     from tunesmith_trainer.context import RunContext
@@ -18,13 +18,10 @@ make_feed = make_pair_feed
 
 def build(context: RunContext) -> TrainingPlan:
     """Return a trainer that is ready to train; see `methods.Method`."""
-    from tunesmith_trainer.methods.pair_trainers import CPOConfig, PreparedCPOTrainer
+    from tunesmith_trainer.methods.pair_trainers import CPOConfig, PreparedCPOTrainer, pair_plan
 
-    task = PreferenceTask.begin(context, CPOConfig(**trl_arguments(context)))
-    prepared = task.source.load(task.tokenizer)
-    padding = method_block(context, Simpo).pad_to_multiple_of
-    trainer = PreparedCPOTrainer(pad_to_multiple_of=padding, **task.trainer_arguments(prepared))
-    return task.plan(trainer, prepared)
+    arguments = CPOConfig(**trl_arguments(context))
+    return pair_plan(context, arguments, PreparedCPOTrainer, method_block(context, Simpo).pad_to_multiple_of)
 
 
 def trl_arguments(context: RunContext) -> dict[str, Any]:
