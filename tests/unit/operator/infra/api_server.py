@@ -67,6 +67,8 @@ class ApiServer:
         """Method and path with query, in their order; watches are left out."""
         self.faults: list[Fault] = []
         """Each is asked first; the first answer that is not None is given."""
+        self.lost_replies: list[Callable[[web.Request], bool]] = []
+        """A request that the first one is true of is carried out, and its connection ends without a reply."""
         self.absent: set[str] = set()
         """Plurals that are not served."""
         self.deaf = False
@@ -124,7 +126,12 @@ class ApiServer:
             if (answer := fault(request)) is not None:
                 return answer
         parts = request.path.strip("/").split("/")
-        return self._groups(parts[0]) if len(parts) == 1 else await self._route(request, parts)
+        answer = self._groups(parts[0]) if len(parts) == 1 else await self._route(request, parts)
+        if self.lost_replies and self.lost_replies[0](request):
+            self.lost_replies.pop(0)
+            assert request.transport is not None
+            request.transport.abort()
+        return answer
 
     async def _route(self, request: web.Request, parts: list[str]) -> web.StreamResponse:
         group, version, rest = ("", parts[1], parts[2:]) if parts[0] == "api" else (parts[1], parts[2], parts[3:])

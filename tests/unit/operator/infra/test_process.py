@@ -112,20 +112,15 @@ async def test_it_outlasts_an_outage_of_the_api_server_and_a_lost_reply(
         apply(api, "a")
         await asyncio.sleep(6)  # longer than the lease lasts
         assert running.process.returncode is None
-        lost = [1]
-
-        def lose_reply(request: web.Request) -> None:
-            if request.method == "POST" and "pytorchjobs" in request.path and lost[0]:
-                lost[0] -= 1
-                api.faults.clear()
-                manifest = asyncio.ensure_future(request.json())
-                manifest.add_done_callback(lambda done: api.put("pytorchjobs", {**done.result()}))
-                assert request.transport is not None
-                asyncio.get_running_loop().call_later(0.05, request.transport.abort)
-
-        api.faults[:] = [lose_reply]
+        api.lost_replies.append(lambda request: request.method == "POST" and "pytorchjobs" in request.path)
+        api.faults.clear()
         await until(lambda: status(api, "a"))
+        assert not api.lost_replies
+        await asyncio.sleep(3)  # a comparison with the cluster among it
         assert children(api) == ["a-ftj-1"]
+        child = api.objects["pytorchjobs", "default", "a-ftj-1"]
+        attempts = status(api, "a")["attempts"]
+        assert [attempt["childUid"] for attempt in attempts] == [child["metadata"]["uid"]]
         assert running.process.returncode is None
 
 
