@@ -30,6 +30,7 @@ class Ppo(MethodBlock):
         "averageTokensAcrossDevices": "a step is a mean over the tokens of all processes already: remove it",
         "includeNumInputTokensSeen": "tokens are counted as they are sampled (num_tokens): remove it",
         "dataloaderDropLast": "a rollout is always whole: remove it",
+        "perDeviceEvalBatchSize": "ppo evaluates nothing: remove it",
     }
     spec_rules = (
         Rule(
