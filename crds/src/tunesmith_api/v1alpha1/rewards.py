@@ -170,10 +170,9 @@ class Reward(ApiModel):
         Field(
             min_length=2,
             max_length=16384,
-            description="1 when the whole completion is JSON that fits this JSON Schema, else 0. Understood: type,"
-            " enum, const, properties, required, additionalProperties, items, minItems, maxItems, minLength, maxLength,"
-            " pattern, minimum, maximum, exclusiveMinimum, exclusiveMaximum, anyOf, $defs, $ref to these, and keywords"
-            " that only describe; any other is refused.",
+            description="1 when the whole completion is JSON that fits this JSON Schema of draft 2020-12, else 0."
+            " `format` only describes. Refused: patternProperties, keywords that the draft does not know, and"
+            " references to what is not in the schema.",
         ),
     ] = None
     function: Annotated[
