@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from tunesmith_api.base import ApiModel, Rule, remedy
 from tunesmith_api.v1alpha1.datasets import DataFormat
+
+if TYPE_CHECKING:
+    from tunesmith_api.v1alpha1.training import Training
 
 PadToMultipleOf = Annotated[
     int | None,
@@ -80,12 +83,12 @@ class MethodBlock(ApiModel):
         """Whether every step asks the reference, with these parameters."""
         return self.has_reference
 
-    def sampled_at_once(self, rows: int, processes: int) -> int:
+    def sampled_at_once(self, training: Training, processes: int) -> int:
         """Return how many completions a process samples at once; 0 for a method that samples none.
 
         Args:
-            rows: Rows of an optimiser step of one process.
+            training: `spec.training`.
             processes: Training processes, over all nodes.
         """
-        del rows, processes
+        del training, processes
         return 0

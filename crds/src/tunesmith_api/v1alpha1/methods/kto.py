@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from tunesmith_api.base import remedy
 from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock
@@ -64,3 +65,8 @@ class Kto(MethodBlock):
             " runPolicy.startupTimeoutSeconds."
         ),
     ] = False
+
+    @property
+    @override
+    def compares(self) -> bool:
+        return not self.precompute_ref_log_probs

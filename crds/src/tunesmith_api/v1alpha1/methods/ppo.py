@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 from typing_extensions import override
@@ -10,6 +10,9 @@ from typing_extensions import override
 from tunesmith_api.base import Rule, remedy
 from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock
 from tunesmith_api.v1alpha1.rewards import RewardName
+
+if TYPE_CHECKING:
+    from tunesmith_api.v1alpha1.training import Training
 
 KlEstimator = Literal["k1", "k3"]
 
@@ -186,6 +189,7 @@ class Ppo(MethodBlock):
     ] = 1.0
 
     @override
-    def sampled_at_once(self, rows: int, processes: int) -> int:
+    def sampled_at_once(self, training: Training, processes: int) -> int:
         del processes
-        return self.generation_batch_size or self.num_mini_batches * rows
+        mini_batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
+        return self.generation_batch_size or self.num_mini_batches * mini_batch
