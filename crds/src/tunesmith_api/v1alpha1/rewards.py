@@ -198,8 +198,8 @@ def rewards_rules(methods: Mapping[str, type[MethodBlock]]) -> tuple[Rule, Rule]
         ),
         Rule(
             f"self.method in {online} || !has(self.rewards)",
-            f"rewards score what a model samples, and this method samples nothing: remove them, or use method"
-            f" {' or '.join(online) or 'grpo'}",
+            "rewards score what a model samples, and this method samples nothing: remove them, or use method"
+            f" {' or '.join(online)}",
             ".rewards",
         ),
     )

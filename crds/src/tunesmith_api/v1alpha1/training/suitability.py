@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunesmith_api.base import Rule
+from tunesmith_api.base import Rule, absent
 from tunesmith_api.v1alpha1.training.optimizers import BITSANDBYTES_OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _BETWEEN_PROCESSES = (
 
 
 def _absent(field: str) -> str:
-    return f"!has(self.training) || !has(self.training.{field})"
+    return absent(f"training.{field}")
 
 
 def _is_not(field: str, value: str) -> str:
