@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -6,6 +7,8 @@ from tunesmith_api.naming import attempt_name, child_prefix, default_claim_name,
 from tunesmith_api.profile import AcceleratorProfile
 from tunesmith_api.resolve import resolve
 from tunesmith_api.v1alpha1 import AlignmentJob, AlignmentJobSpec, FineTuneJob, FineTuneJobSpec
+from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
+from tunesmith_api.v1alpha1.training import Training
 
 Json = dict[str, Any]
 
@@ -37,6 +40,15 @@ def resolved(change: Json | None = None, *, trains_adapter: bool = False) -> Fin
 )
 def test_the_learning_rate_depends_on_method_and_adapter(change: Json, trains_adapter: bool, rate: float) -> None:
     assert resolved(change, trains_adapter=trains_adapter).training.learning_rate == rate
+
+
+def test_the_description_of_the_learning_rate_tells_every_method() -> None:
+    told = re.search("full weights: (.*), others (.*); with", Training.model_fields["learning_rate"].description or "")
+    assert told
+    rates = {name: float(rate) for name, rate in (each.split() for each in told[1].split(", "))}
+    assert {name: rates.get(name, float(told[2])) for name in METHOD_BLOCKS} == {
+        name: block.learning_rate for name, block in METHOD_BLOCKS.items()
+    }
 
 
 @pytest.mark.parametrize(("trains_adapter", "rate"), [(False, 1e-6), (True, 1e-5)])

@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from tunesmith_api.base import Rule
-from tunesmith_api.v1alpha1.methods.base import LearningRates, PadToMultipleOf
+from tunesmith_api.v1alpha1.methods.base import PadToMultipleOf
 from tunesmith_api.v1alpha1.methods.pairs import Pairs
 
 DpoLoss = Literal[
@@ -52,7 +52,7 @@ def _needs(field: str, other: str) -> Rule:
 class Dpo(Pairs):
     """Direct preference optimisation (trl.DPOTrainer; Rafailov et al. 2023, arXiv:2305.18290)."""
 
-    learning_rates = LearningRates(full=1e-6, lora=1e-5, ia3=1.5e-4, prompt_tuning=1.5e-3)
+    learning_rate = 1e-6
     splits = True
     ignored = {
         "labelSmoothingFactor": "the loss of preferences has no targets to smooth: use dpo.labelSmoothing",

@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from tunesmith_api.base import ApiModel, Rule, cel, remedy
-from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock
+from tunesmith_api.v1alpha1.methods.base import MethodBlock
 
 if TYPE_CHECKING:
     from tunesmith_api.v1alpha1.training import Training
@@ -76,7 +76,7 @@ class Online(MethodBlock):
 
     formats = ("prompt",)
     rows = "prompt rows: a prompt, and the columns that rewards use"
-    learning_rates = LearningRates(full=1e-6, lora=1e-5, ia3=1.5e-4, prompt_tuning=1.5e-3)
+    learning_rate = 1e-6
     ignored = {
         "labelSmoothingFactor": "there are no target tokens whose labels could be smoothed: remove it",
         "neftuneNoiseAlpha": "noise on the embeddings would disturb what the model samples: remove it",

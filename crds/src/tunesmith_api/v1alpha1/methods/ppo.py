@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from tunesmith_api.base import Rule, remedy
-from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock
+from tunesmith_api.v1alpha1.methods.base import MethodBlock
 from tunesmith_api.v1alpha1.rewards import RewardName
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Ppo(MethodBlock):
 
     formats = ("prompt",)
     rows = "prompt rows: a prompt, and the columns that rewards use"
-    learning_rates = LearningRates(full=3e-6, lora=3e-5, ia3=4.5e-4, prompt_tuning=4.5e-3)
+    learning_rate = 3e-6
     ignored = {
         "labelSmoothingFactor": "what a model samples has no targets to smooth: remove it",
         "neftuneNoiseAlpha": "noise would change the probabilities that the clipping compares: remove it",
