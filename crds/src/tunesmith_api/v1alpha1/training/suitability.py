@@ -89,7 +89,7 @@ LANGUAGE_RULES = (
 ALIGNMENT_RULES = (
     Rule(
         _is_not("trainSamplingStrategy", "group_by_length"),
-        "group_by_length is for sft and pretrain: a pair has no one length; use random or sequential",
+        "group_by_length is for sft and pretrain: remove it, or use random or sequential",
         ".training.trainSamplingStrategy",
     ),
     Rule(
