@@ -68,6 +68,25 @@ def test_the_learning_rate_of_dpo(trains_adapter: bool, rate: float) -> None:
     assert spec.dpo.beta == 0.1
 
 
+@pytest.mark.parametrize(("method", "metric", "rises"), [("dpo", "loss", False), ("grpo", "reward", True)])
+def test_the_best_model_of_a_method_that_samples_is_that_of_the_most_reward(
+    method: str, metric: str, rises: bool
+) -> None:
+    wire = {
+        "method": method,
+        "model": {"path": {"claim": "models"}},
+        "datasets": [{"claim": {"name": "data", "path": "rows.jsonl"}}],
+        "evaluation": {"splitRatio": 0.9},
+        "training": {"evalStrategy": "epoch"},
+        "referenceModel": {"name": "team/tiny"},
+    }
+    spec = resolve("AlignmentJob", "tiny", AlignmentJobSpec.model_validate(wire), PROFILE, trains_adapter=False)
+    assert (spec.training.metric_for_best_model, spec.training.greater_is_better) == (metric, rises)
+    assert (spec.reporting.completions is not None) == (method == "grpo")
+    assert spec.reference_model is not None
+    assert spec.reference_model.revision == "main"
+
+
 @pytest.mark.parametrize(
     ("training", "epochs"),
     [({}, 3.0), ({"maxSteps": 10}, None), ({"numTrainEpochs": 0.5}, 0.5)],
