@@ -111,7 +111,8 @@ def _checkpoint(inputs: Inputs, wanted: ResumeFrom, method: str) -> Saved | Miss
     if (job.get("spec") or {}).get("method") != method:  # else its steps do not count here
         message = f"spec.model.resumeFrom: {name} has another method than this job. Use model.fromJob to start from it."
         return Missing(Reason.INVALID_SPEC, message, permanent=True)
-    if not found.ended("Complete") and not found.ended("Failed"):
+    end = next((each for each in ("Complete", "Failed") if found.ended(each)), None)
+    if end is None:
         return Missing(
             Reason.WAITING_FOR_JOB, f"spec.{_RESUMED} waits for {name} to be Complete or Failed; {_progress(job)}."
         )
@@ -120,10 +121,12 @@ def _checkpoint(inputs: Inputs, wanted: ResumeFrom, method: str) -> Saved | Miss
     step = max(folders, default=None) if wanted.step is None else wanted.step
     if step not in folders or status.resolved is None:
         steps = ", ".join(map(str, sorted(folders))) or "none"
+        what = "no checkpoint" if wanted.step is None else f"no checkpoint of step {wanted.step}"
         return Missing(
-            Reason.WAITING_FOR_JOB,
-            f"{name} has no checkpoint{'' if wanted.step is None else f' of step {wanted.step}'}; it has {steps}."
-            " Correct spec.model.resumeFrom, or run that job again under a new runId.",
+            Reason.DEPENDENCY_FAILED,
+            f"spec.{_RESUMED}: {name} is {end} and has {what}; it has {steps}. Name another step or job, or run that"
+            " one again under a new spec.runId: this job starts by itself once the checkpoint is there.",
+            permanent=True,
         )
     base, claim = status.resolved.base_model, references.output_claim(found.key, job)
     return Saved(VolumePath(claim=claim, path=folders[step]), base.model if base else None)
@@ -173,8 +176,10 @@ def _output(name: str, record: Any) -> OutputRecord | Missing:
         output = None
     if output is None or (output.kind == "adapter" and (output.base_model is None or output.base_model.model is None)):
         return Missing(
-            Reason.WAITING_FOR_JOB,
-            f"{name} is Complete, but its status.output does not tell what to load. Run it again with a new runId.",
+            Reason.DEPENDENCY_FAILED,
+            f"{name} is Complete, but its status.output does not tell what to load. Run it again under a new"
+            " spec.runId: this job starts by itself once it is Complete.",
+            permanent=True,
         )
     return output
 
