@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from tunesmith_api.v1alpha1.methods.base import MethodBlock
 
-MAX_REWARDS = 16
 REWARDS_FROM_THE_HUB = f"(has(self.rewards) && self.rewards.exists(r, {from_the_hub('r.model')}))"
 """The CEL expression that a reward model is on the Hub, or may be."""
 
@@ -180,11 +179,6 @@ class Reward(ApiModel):
         BatchFunction | None,
         Field(description="What a Python function of your own says; runs only where the installation allows it."),
     ] = None
-
-
-def keyed_by_name() -> dict[str, Any]:
-    """Return what makes the API server refuse two rewards of one name."""
-    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 
 
 def rewards_rules(methods: Mapping[str, type[MethodBlock]]) -> tuple[Rule, Rule]:
