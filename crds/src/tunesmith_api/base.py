@@ -11,7 +11,10 @@ from pydantic.alias_generators import to_camel
 VALIDATIONS = "x-kubernetes-validations"
 REMEDY = "x-tunesmith-remedy"  # known to the generator alone; never reaches a CRD
 
-_CEL_WORDS = frozenset({"const", "for", "function", "if", "import", "in", "let", "namespace", "package", "return"})
+_CEL_WORDS = frozenset({
+    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop",
+    "namespace", "null", "package", "return", "true", "var", "void", "while",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,12 @@ class ApiModel(BaseModel):
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object of this block: camelCase, every default explicit, absent values left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def absent(path: str) -> str:
+    """Return the CEL expression that a field, given by its path below `self`, or a block that it is in is not there."""
+    parts = path.split(".")
+    return " || ".join(f"!has(self.{'.'.join(parts[:depth])})" for depth in range(1, len(parts) + 1))
 
 
 def exactly_one_of(*fields: str, remedy: str) -> Rule:

@@ -46,7 +46,7 @@ class ConditionType(Word):
     RECONCILING = "Reconciling", "True while the operator works on the job; absent otherwise."
     STALLED = "Stalled", "True when the job can not go on without a change of yours; absent otherwise."
     COMPLETE = "Complete", "True when the output is on the claim and verified; absent otherwise."
-    FAILED = "Failed", "True when the job failed for good; absent otherwise."
+    FAILED = "Failed", "True when the job failed, for good once its run had begun; absent otherwise."
 
 
 class State(Word):
@@ -59,7 +59,7 @@ class State(Word):
     RUNNING = "Running", "Steps are being trained."
     RESTARTING = "Restarting", "One attempt ended, the next is about to be made."
     COMPLETE = "Complete", "The result is on the output claim."
-    FAILED = "Failed", "It failed for good: see the message of Ready."
+    FAILED = "Failed", "It failed: see the message of Ready."
 
 
 class Reason(Word):
@@ -93,7 +93,10 @@ class Reason(Word):
     REMOTE_CODE_REFUSED = "RemoteCodeRefused", "The installation's policy does not let models bring code along."
     UNSUPPORTED_DTYPE = "UnsupportedDtype", "The accelerator profile does not allow `model.dtype`."
     USER_CODE_REFUSED = "UserCodeRefused", "The installation does not let a job bring code along."
-    DEPENDENCY_FAILED = "DependencyFailed", "A job that `fromJob` names failed; once it is Complete this one starts."
+    DEPENDENCY_FAILED = (
+        "DependencyFailed",
+        "A job that `fromJob` or `resumeFrom` names ended without what is wanted; this one starts once it is there.",
+    )
     GATE_NOT_MET = "GateNotMet", "A job that `fromJob` names is Complete, but not as good as its `gate` asks."
     DEPENDENCY_CYCLE = "DependencyCycle", "A `fromJob` or `resumeFrom` leads back to the job itself."
     RUN_CONFIG_LOST = "RunConfigLost", "The run's ConfigMap was deleted and can not be made again as it was."

@@ -29,6 +29,8 @@ AnySpec = TypeVar("AnySpec", FineTuneJobSpec, AlignmentJobSpec)
 
 DEFAULT_EPOCHS = 3.0
 DEFAULT_REVISION = "main"
+_ADAPTER_RATES = {"lora": 10, "ia3": 150, "prompt_tuning": 1500}
+"""How many times the learning rate of full weights an adapter has: the fewer weights, the larger steps they take."""
 
 
 def resolve(kind: str, name: str, spec: AnySpec, profile: AcceleratorProfile, *, trains_adapter: bool) -> AnySpec:
@@ -95,12 +97,11 @@ def _given(block: ApiModel | None) -> dict[str, Any]:
 
 
 def _learning_rate(spec: JobSpec, method: str, *, trains_adapter: bool) -> float:
-    rates = METHOD_BLOCKS[method].learning_rates
-    if spec.peft is not None and spec.peft.ia3 is not None:
-        return rates.ia3
-    if spec.peft is not None and spec.peft.prompt_tuning is not None:
-        return rates.prompt_tuning
-    return rates.lora if trains_adapter else rates.full
+    rate = METHOD_BLOCKS[method].learning_rate
+    if not trains_adapter:
+        return rate
+    kind = next((name for name in _ADAPTER_RATES if getattr(spec.peft, name, None) is not None), "lora")
+    return float(f"{rate * _ADAPTER_RATES[kind]:.6g}")  # 1e-05, not 9.999999999999999e-06
 
 
 def _output(kind: str, name: str, spec: JobSpec) -> object:

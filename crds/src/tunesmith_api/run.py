@@ -77,12 +77,11 @@ class FrozenRun(ApiModel):
     @property
     def uses_hub(self) -> bool:
         """Whether something of the run comes from the Hugging Face Hub."""
-        tokenizer, evaluation = self.spec.model.tokenizer, self.spec.evaluation
-        datasets = (*self.spec.datasets, *((evaluation and evaluation.datasets) or ()))
+        tokenizer = self.spec.model.tokenizer
         return (
             any(isinstance(model.base, HubModel) for model in (self.model, *self.auxiliary_models))
             or (tokenizer is not None and tokenizer.name is not None)
-            or any(dataset.hub is not None for dataset in datasets)
+            or any(dataset.hub is not None for datasets in self.spec.all_datasets.values() for dataset in datasets)
         )
 
     @property

@@ -1,7 +1,7 @@
 """What must hold before a run may start: an ordered list of checks; the first that finds something wins.
 
 Order: what the spec alone tells, then what the installation tells, then what other objects tell. A permanent finding
-fails the job; any other is waited out, since somebody can put it right without touching the job.
+fails the job until somebody changes it, the installation, or a job that it depends on; any other is waited out.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Finding:
     Attributes:
         reason: Reason of the condition.
         message: What is the case, and what to do.
-        permanent: Whether only a change of the job helps.
+        permanent: Whether the job fails with it rather than waits.
     """
 
     reason: Reason

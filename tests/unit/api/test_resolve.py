@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -6,6 +7,8 @@ from tunesmith_api.naming import attempt_name, child_prefix, default_claim_name,
 from tunesmith_api.profile import AcceleratorProfile
 from tunesmith_api.resolve import resolve
 from tunesmith_api.v1alpha1 import AlignmentJob, AlignmentJobSpec, FineTuneJob, FineTuneJobSpec
+from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
+from tunesmith_api.v1alpha1.training import Training
 
 Json = dict[str, Any]
 
@@ -39,6 +42,15 @@ def test_the_learning_rate_depends_on_method_and_adapter(change: Json, trains_ad
     assert resolved(change, trains_adapter=trains_adapter).training.learning_rate == rate
 
 
+def test_the_description_of_the_learning_rate_tells_every_method() -> None:
+    told = re.search("full weights: (.*), others (.*); with", Training.model_fields["learning_rate"].description or "")
+    assert told
+    rates = {name: float(rate) for name, rate in (each.split() for each in told[1].split(", "))}
+    assert {name: rates.get(name, float(told[2])) for name in METHOD_BLOCKS} == {
+        name: block.learning_rate for name, block in METHOD_BLOCKS.items()
+    }
+
+
 @pytest.mark.parametrize(("trains_adapter", "rate"), [(False, 1e-6), (True, 1e-5)])
 def test_the_learning_rate_of_dpo(trains_adapter: bool, rate: float) -> None:
     wire = {
@@ -54,6 +66,25 @@ def test_the_learning_rate_of_dpo(trains_adapter: bool, rate: float) -> None:
     assert spec.output.path == "alignmentjobs/tiny"
     assert spec.dpo is not None
     assert spec.dpo.beta == 0.1
+
+
+@pytest.mark.parametrize(("method", "metric", "rises"), [("dpo", "loss", False), ("grpo", "reward", True)])
+def test_the_best_model_of_a_method_that_samples_is_that_of_the_most_reward(
+    method: str, metric: str, rises: bool
+) -> None:
+    wire = {
+        "method": method,
+        "model": {"path": {"claim": "models"}},
+        "datasets": [{"claim": {"name": "data", "path": "rows.jsonl"}}],
+        "evaluation": {"splitRatio": 0.9},
+        "training": {"evalStrategy": "epoch"},
+        "referenceModel": {"name": "team/tiny"},
+    }
+    spec = resolve("AlignmentJob", "tiny", AlignmentJobSpec.model_validate(wire), PROFILE, trains_adapter=False)
+    assert (spec.training.metric_for_best_model, spec.training.greater_is_better) == (metric, rises)
+    assert (spec.reporting.completions is not None) == (method == "grpo")
+    assert spec.reference_model is not None
+    assert spec.reference_model.revision == "main"
 
 
 @pytest.mark.parametrize(

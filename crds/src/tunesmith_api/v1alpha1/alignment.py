@@ -21,7 +21,7 @@ from tunesmith_api.v1alpha1.methods.reward import RewardModelling
 from tunesmith_api.v1alpha1.methods.rloo import Rloo
 from tunesmith_api.v1alpha1.methods.simpo import Simpo
 from tunesmith_api.v1alpha1.peft import reference_stays
-from tunesmith_api.v1alpha1.rewards import MAX_REWARDS, REWARDS_FROM_THE_HUB, Reward, keyed_by_name, rewards_rules
+from tunesmith_api.v1alpha1.rewards import REWARDS_FROM_THE_HUB, Reward, rewards_rules
 from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, hub_rules, method_rules
 from tunesmith_api.v1alpha1.training.suitability import ALIGNMENT_RULES
 
@@ -32,7 +32,7 @@ _REFERENCED = [method for method, block in ALIGNMENT.items() if block.takes_refe
 
 
 class AlignmentJobSpec(JobSpec):
-    """What to align, on which preferences, and how."""
+    """What to align, with what, and how."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *SPEC_RULES,
@@ -97,10 +97,10 @@ class AlignmentJobSpec(JobSpec):
         tuple[Reward, ...] | None,
         Field(
             min_length=1,
-            max_length=MAX_REWARDS,
+            max_length=16,
             description="What scores each completion; the weighted sum is learnt from, and each is logged on its own."
             " Methods that sample completions need at least one.",
-            json_schema_extra=keyed_by_name(),
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ] = None
 

@@ -36,6 +36,9 @@ def _fits(method: str, block: type[MethodBlock]) -> Rule:
 
 
 def _rules(method: str, block: type[MethodBlock]) -> Iterator[Rule]:
+    def given(field: str) -> str:
+        return f"has(self.{method}) && has(self.{method}.{field})"
+
     generations = or_default(f"{method}.numGenerations", block, "num_generations")
     micro_batch, accumulation, evaluated = (
         or_default(f"training.{field}", Training, name)
@@ -45,11 +48,10 @@ def _rules(method: str, block: type[MethodBlock]) -> Iterator[Rule]:
             ("perDeviceEvalBatchSize", "per_device_eval_batch_size"),
         )
     )
-    given = f"has(self.{method}) && has(self.{method}"
     together = f"{micro_batch} * {PROCESSES}"
     batch = (
-        f"({given}.generationBatchSize) ? self.{method}.generationBatchSize : {together} *"
-        f" ({given}.stepsPerGeneration) ? self.{method}.stepsPerGeneration : {accumulation}))"
+        f"({given('generationBatchSize')} ? self.{method}.generationBatchSize : {together} *"
+        f" ({given('stepsPerGeneration')} ? self.{method}.stepsPerGeneration : {accumulation}))"
     )
     other = f"self.method != '{method}'"
     yield Rule(
@@ -60,20 +62,20 @@ def _rules(method: str, block: type[MethodBlock]) -> Iterator[Rule]:
         f".{method}.numGenerations",
     )
     yield Rule(
-        f"{other} || !({given}.generationBatchSize)) || self.{method}.generationBatchSize % ({together}) == 0",
+        f"{other} || !({given('generationBatchSize')}) || self.{method}.generationBatchSize % ({together}) == 0",
         "generationBatchSize is trained on in whole micro-batches: make it a multiple of"
         " training.perDeviceTrainBatchSize x all processes",
         f".{method}.generationBatchSize",
     )
     yield Rule(
         f"{other} || !has(self.evaluation) || {evaluated} * {PROCESSES}"
-        f" % ({given}.numGenerationsEval) ? self.{method}.numGenerationsEval : {generations}) == 0",
+        f" % ({given('numGenerationsEval')} ? self.{method}.numGenerationsEval : {generations}) == 0",
         f"held-out prompts are scored in whole groups of completions: make training.perDeviceEvalBatchSize x all"
         f" processes a multiple of {method}.numGenerationsEval (default numGenerations)",
         ".training.perDeviceEvalBatchSize",
     )
     yield Rule(
-        f"has(self.evaluation) || !({given}.numGenerationsEval))",
+        f"has(self.evaluation) || !({given('numGenerationsEval')})",
         "numGenerationsEval is about held-out prompts: set spec.evaluation, or remove it",
         f".{method}.numGenerationsEval",
     )

@@ -49,7 +49,7 @@ class FineTuneJob(Job):
 
 
 class AlignmentJob(Job):
-    """Aligns a language model with preferences."""
+    """Aligns a language model with preferences, or with rewards of what it writes."""
 
     plural: ClassVar[str] = "alignmentjobs"
     singular: ClassVar[str] = "alignmentjob"

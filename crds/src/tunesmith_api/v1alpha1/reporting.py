@@ -118,8 +118,8 @@ class Reporting(ApiModel):
     completions: Annotated[
         Completions | None,
         Field(
-            description="What is kept of the completions that methods learn from which sample them: always a part,"
-            " absent with defaults."
+            description="What is kept of the completions that a method learns from which samples them. Absent: what its"
+            " defaults say."
         ),
     ] = None
     tensorboard: Annotated[

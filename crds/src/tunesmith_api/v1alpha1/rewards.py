@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from tunesmith_api.v1alpha1.methods.base import MethodBlock
 
-MAX_REWARDS = 16
 REWARDS_FROM_THE_HUB = f"(has(self.rewards) && self.rewards.exists(r, {from_the_hub('r.model')}))"
 """The CEL expression that a reward model is on the Hub, or may be."""
 
@@ -181,11 +180,6 @@ class Reward(ApiModel):
     ] = None
 
 
-def keyed_by_name() -> dict[str, Any]:
-    """Return what makes the API server refuse two rewards of one name."""
-    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
-
-
 def rewards_rules(methods: Mapping[str, type[MethodBlock]]) -> tuple[Rule, Rule]:
     """Return the rules that rewards are there for the methods that need them, and for no other."""
     online = [method for method, block in methods.items() if block.uses_rewards]
@@ -197,8 +191,8 @@ def rewards_rules(methods: Mapping[str, type[MethodBlock]]) -> tuple[Rule, Rule]
         ),
         Rule(
             f"self.method in {online} || !has(self.rewards)",
-            f"rewards score what a model samples, and this method samples nothing: remove them, or use method"
-            f" {' or '.join(online) or 'grpo'}",
+            "rewards score what a model samples, and this method samples nothing: remove them, or use method"
+            f" {' or '.join(online)}",
             ".rewards",
         ),
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from tunesmith_api.base import ApiModel, Rule, remedy
+from tunesmith_api.base import ApiModel, Rule, absent, remedy
 from tunesmith_api.v1alpha1.compute import Checkpoint, Output, ResourceRequirements, RunPolicy
 from tunesmith_api.v1alpha1.datasets import DataProcessing, Dataset, Evaluation
 from tunesmith_api.v1alpha1.early_stopping import EarlyStopping
@@ -56,11 +56,9 @@ _REPORTING_RULES = (_within_the_run("profile"), _within_the_run("verify"))
 
 def _claim_for_all_nodes(block: str) -> Rule:
     """Return the rule that a claim made from a block's template can be mounted by the pods of all nodes."""
-    template = f"{block}.claimTemplate.accessModes".split(".")
-    absent = " || ".join(f"!has(self.{'.'.join(template[:depth])})" for depth in range(1, len(template) + 1))
-    modes = ".".join(template)
+    modes = f"{block}.claimTemplate.accessModes"
     return Rule(
-        f"!has(self.numNodes) || self.numNodes == 1 || {absent}"
+        f"!has(self.numNodes) || self.numNodes == 1 || {absent(modes)}"
         f" || self.{modes}.exists(mode, mode != 'ReadWriteOncePod')",
         "a ReadWriteOncePod claim serves one pod: use ReadWriteMany, or numNodes: 1",
         f".{modes}",
@@ -189,10 +187,9 @@ def _of_all_rows(method: str, fits: str, message: str) -> Iterator[Rule]:
 def _margins_for(methods: list[str]) -> Iterator[Rule]:
     """Yield the rules that datasets name a column of margins only for methods that read it."""
     for field in ("datasets", "evaluation.datasets"):
-        parts = field.split(".")
-        absent = " || ".join(f"!has(self.{'.'.join(parts[:depth])})" for depth in range(1, len(parts) + 1))
         yield Rule(
-            f"self.method in {methods} || {absent} || self.{field}.all(d, !has(d.columns) || !has(d.columns.margin))",
+            f"self.method in {methods} || {absent(field)}"
+            f" || self.{field}.all(d, !has(d.columns) || !has(d.columns.margin))",
             f"by how much an answer is preferred is learnt by {', '.join(methods)} alone: remove columns.margin",
             f".{field}",
         )

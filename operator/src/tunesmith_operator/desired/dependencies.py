@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
     from tunesmith_api.v1alpha1.fine_tuning import FineTuneJobSpec
     from tunesmith_api.v1alpha1.gate import Gate
+    from tunesmith_api.v1alpha1.model import ResumeFrom
     from tunesmith_api.v1alpha1.status import HubModel
     from tunesmith_operator.inputs import Inputs, JobKey, Object
 
@@ -28,7 +29,7 @@ class Missing:
     reason: Reason
     message: str
     permanent: bool = False
-    """Whether only a change of this job helps."""
+    """Whether it is not on its way: somebody has to change this job, or the other one."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def look(inputs: Inputs, spec: FineTuneJobSpec | AlignmentJobSpec) -> Sources | 
         field: _admitted(inputs, field, block.gate) for field, block in spec.from_jobs.items()
     }
     if spec.model.resume_from is not None:
-        found[_RESUMED] = find_checkpoint(inputs, spec)
+        found[_RESUMED] = _checkpoint(inputs, spec.model.resume_from, spec.method)
     missing = [each for each in found.values() if isinstance(each, Missing)]
     if not missing:
         return {field: each for field, each in found.items() if not isinstance(each, Missing)}
@@ -73,15 +74,13 @@ def find(inputs: Inputs, field: str) -> OutputRecord | Missing:
     if isinstance(found, Missing):
         return found
     name, job = found.name, found.job
-    status = job.get("status") or {}
-    this_run = status.get("runId") == references.run_id(job)
-    if this_run and _is_true(job, "Failed"):
+    if found.ended("Failed"):
         return Missing(
             Reason.DEPENDENCY_FAILED, f"spec.{field}: {_failure(name, job)} Or name another job.", permanent=True
         )
-    if not this_run or not _is_true(job, "Complete"):
+    if not found.ended("Complete"):
         return Missing(Reason.WAITING_FOR_JOB, f"spec.{field} waits for {name} to be Complete; {_progress(job)}.")
-    return _output(name, status.get("output"))
+    return _output(name, (job.get("status") or {}).get("output"))
 
 
 def _failure(name: str, job: Object) -> str:
@@ -103,28 +102,31 @@ def _admitted(inputs: Inputs, field: str, gate: Gate | None) -> OutputRecord | M
     return found if unmet is None else Missing(Reason.GATE_NOT_MET, unmet, permanent=True)
 
 
-def find_checkpoint(inputs: Inputs, spec: FineTuneJobSpec | AlignmentJobSpec) -> Saved | Missing:
+def _checkpoint(inputs: Inputs, wanted: ResumeFrom, method: str) -> Saved | Missing:
     """Return the checkpoint that `model.resumeFrom` names, once nothing is written beside it any more."""
-    found, wanted_step = _other_job(inputs, _RESUMED), spec.model.resume_from.step if spec.model.resume_from else None
+    found = _other_job(inputs, _RESUMED)
     if isinstance(found, Missing):
         return found
     name, job = found.name, found.job
-    if (job.get("spec") or {}).get("method") != spec.method:  # else its steps do not count here
+    if (job.get("spec") or {}).get("method") != method:  # else its steps do not count here
         message = f"spec.model.resumeFrom: {name} has another method than this job. Use model.fromJob to start from it."
         return Missing(Reason.INVALID_SPEC, message, permanent=True)
-    if not _is_true(job, "Complete") and not _is_true(job, "Failed"):
+    end = next((each for each in ("Complete", "Failed") if found.ended(each)), None)
+    if end is None:
         return Missing(
             Reason.WAITING_FOR_JOB, f"spec.{_RESUMED} waits for {name} to be Complete or Failed; {_progress(job)}."
         )
     status = stored.read(job.get("status"))
     folders = {record.step: record.path for record in status.checkpoints}
-    step = max(folders, default=None) if wanted_step is None else wanted_step
+    step = max(folders, default=None) if wanted.step is None else wanted.step
     if step not in folders or status.resolved is None:
         steps = ", ".join(map(str, sorted(folders))) or "none"
+        what = "no checkpoint" if wanted.step is None else f"no checkpoint of step {wanted.step}"
         return Missing(
-            Reason.WAITING_FOR_JOB,
-            f"{name} has no checkpoint{'' if wanted_step is None else f' of step {wanted_step}'}; it has {steps}."
-            " Correct spec.model.resumeFrom, or run that job again under a new runId.",
+            Reason.DEPENDENCY_FAILED,
+            f"spec.{_RESUMED}: {name} is {end} and has {what}; it has {steps}. Name another step or job, or run that"
+            " one again under a new spec.runId: this job starts by itself once the checkpoint is there.",
+            permanent=True,
         )
     base, claim = status.resolved.base_model, references.output_claim(found.key, job)
     return Saved(VolumePath(claim=claim, path=folders[step]), base.model if base else None)
@@ -138,6 +140,11 @@ class _Other:
     @property
     def name(self) -> str:
         return f"{self.key.kind} {self.key.name}"
+
+    def ended(self, condition: str) -> bool:
+        """Return whether the run that its spec asks for ended with a condition: one before it does not count."""
+        status = self.job.get("status") or {}
+        return status.get("runId") == references.run_id(self.job) and _is_true(self.job, condition)
 
 
 def _other_job(inputs: Inputs, field: str) -> _Other | Missing:
@@ -169,8 +176,10 @@ def _output(name: str, record: Any) -> OutputRecord | Missing:
         output = None
     if output is None or (output.kind == "adapter" and (output.base_model is None or output.base_model.model is None)):
         return Missing(
-            Reason.WAITING_FOR_JOB,
-            f"{name} is Complete, but its status.output does not tell what to load. Run it again with a new runId.",
+            Reason.DEPENDENCY_FAILED,
+            f"{name} is Complete, but its status.output does not tell what to load. Run it again under a new"
+            " spec.runId: this job starts by itself once it is Complete.",
+            permanent=True,
         )
     return output
 

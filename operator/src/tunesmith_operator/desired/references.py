@@ -84,9 +84,14 @@ def dependencies(key: JobKey, job: Object) -> dict[str, JobKey]:
 
 
 def open_dependencies(key: JobKey, job: Object) -> tuple[JobKey, ...]:
-    """Return the jobs that another job still waits for: one that is Complete waits for nothing any more."""
-    conditions = map(_mapping, _list(_mapping(job.get("status")).get("conditions")))
-    if any(condition.get("type") == "Complete" and condition.get("status") == "True" for condition in conditions):
+    """Return the jobs that another job still waits for: one that is Complete, or whose run has begun, has what it took.
+
+    What it took may be of an earlier run of the very job that now waits for it.
+    """
+    status = _mapping(job.get("status"))
+    begun = status.get("startTime") and status.get("runId") == run_id(job)
+    conditions = map(_mapping, _list(status.get("conditions")))
+    if begun or any(each.get("type") == "Complete" and each.get("status") == "True" for each in conditions):
         return ()
     return tuple(dependencies(key, job).values())
 

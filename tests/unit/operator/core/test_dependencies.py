@@ -121,9 +121,11 @@ class TestCycle:
     def test_one_among_others_is_not_the_jobs_own(self) -> None:
         assert cycles.find(inputs(self.own, job("a", taking("b")), job("b", taking("a")))) is None
 
-    def test_a_job_that_is_complete_waits_for_nothing(self) -> None:
+    @pytest.mark.parametrize("status", [None, {"runId": "1", "startTime": "2026-01-31T11:00:00Z", "state": "Running"}])
+    def test_a_job_that_is_complete_or_runs_waits_for_nothing(self, status: Object | None) -> None:
         back = complete("b")
         back["spec"]["model"] = {"fromJob": {"kind": "AlignmentJob", "name": "mine"}}
+        back["status"] = status or back["status"]
         assert cycles.find(inputs(self.own, complete("a"), back, self.own)) is None
 
 

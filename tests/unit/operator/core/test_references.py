@@ -78,12 +78,17 @@ def test_a_reward_function_is_read_from_a_config_map() -> None:
 
 
 @pytest.mark.parametrize(
-    ("conditions", "followed"),
-    [([], True), ([{"type": "Failed", "status": "True"}], True), ([{"type": "Complete", "status": "True"}], False)],
+    ("status", "followed"),
+    [
+        ({}, True),
+        ({"conditions": [{"type": "Failed", "status": "True"}]}, True),
+        ({"conditions": [{"type": "Complete", "status": "True"}]}, False),
+        ({"startTime": "2026-01-31T12:00:00Z", "runId": "7"}, False),
+        ({"startTime": "2026-01-31T12:00:00Z", "runId": "6"}, True),
+    ],
 )
-def test_a_job_that_is_complete_leads_no_further(conditions: Any, *, followed: bool) -> None:
-    job = {**JOB, "status": {"conditions": conditions}}
-    assert bool(references.open_dependencies(KEY, job)) == followed
+def test_a_job_that_has_what_it_takes_leads_no_further(status: Any, *, followed: bool) -> None:
+    assert bool(references.open_dependencies(KEY, {**JOB, "status": status})) == followed
 
 
 def test_a_cache_is_made_when_it_does_not_exist() -> None:

@@ -130,6 +130,10 @@ ALIGNED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "orpo on full weights": ({"peft": None}, {"sequences": 2, "reference": "none"}),
     "kto on full weights": ({"peft": None}, {"sequences": 1, "reference": "model"}),
+    "kto with what the reference says computed before": (
+        {"peft": None, "kto": {"precomputeRefLogProbs": True}},
+        {"sequences": 1, "reference": "none"},
+    ),
     "reward": ({}, {"sequences": 2, "reference": "none"}),
     "grpo on full weights": ({"peft": None}, {"reference": "none", "sampled_rows": 8}),
     "grpo at once on full weights": (
@@ -137,6 +141,7 @@ ALIGNED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"reference": "model", "sampled_rows": 32},
     ),
     "rloo": ({}, {"reference": "none", "sampled_rows": 8}),
+    "rloo at once": ({"rloo": {"stepsPerGeneration": 6}}, {"reference": "none", "sampled_rows": 24}),
     "ppo": ({"ppo": {"numMiniBatches": 3}}, {"reference": "adapter", "sampled_rows": 24, "trained_models": 2}),
 }
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from tunesmith_api.base import ApiModel, Rule, remedy
 from tunesmith_api.v1alpha1.datasets import DataFormat
+
+if TYPE_CHECKING:
+    from tunesmith_api.v1alpha1.training import Training
 
 PadToMultipleOf = Annotated[
     int | None,
@@ -27,23 +29,6 @@ Task = Literal["CAUSAL_LM", "SEQ_CLS"]
 """What a model is made for, in PEFT's terms: to go on with a text, or to score one."""
 
 
-@dataclass(frozen=True)
-class LearningRates:
-    """A method's default learning rates: the fewer weights are trained, the larger steps they take.
-
-    Attributes:
-        full: Of a whole model.
-        lora: Of a LoRA adapter, new or an earlier job's.
-        ia3: Of an IA3 adapter.
-        prompt_tuning: Of learnt embeddings.
-    """
-
-    full: float
-    lora: float
-    ia3: float
-    prompt_tuning: float
-
-
 class MethodBlock(ApiModel):
     """The parameter block of one method; the field of the spec that holds it is named as the method."""
 
@@ -51,7 +36,8 @@ class MethodBlock(ApiModel):
     """Formats of the rows that the method trains on."""
     rows: ClassVar[str]
     """These rows in words, for messages."""
-    learning_rates: ClassVar[LearningRates]
+    learning_rate: ClassVar[float]
+    """Default for full weights; what `resolve` makes of it is an adapter's."""
     ignored: ClassVar[Mapping[str, str]] = {}
     """Fields of `spec.training` that would change nothing, each with the reason and what to do instead."""
     spec_rules: ClassVar[tuple[Rule, ...]] = ()
@@ -80,12 +66,12 @@ class MethodBlock(ApiModel):
         """Whether every step asks the reference, with these parameters."""
         return self.has_reference
 
-    def sampled_at_once(self, rows: int, processes: int) -> int:
+    def sampled_at_once(self, training: Training, processes: int) -> int:
         """Return how many completions a process samples at once; 0 for a method that samples none.
 
         Args:
-            rows: Rows of an optimiser step of one process.
+            training: `spec.training`.
             processes: Training processes, over all nodes.
         """
-        del rows, processes
+        del training, processes
         return 0

@@ -7,15 +7,14 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.base import Rule
-from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock, PadToMultipleOf
+from tunesmith_api.v1alpha1.methods.base import PadToMultipleOf
+from tunesmith_api.v1alpha1.methods.pairs import Pairs
 
 
-class Cpo(MethodBlock):
+class Cpo(Pairs):
     """Contrastive preference optimisation (trl.experimental.cpo; Xu et al. 2024, arXiv:2401.08417)."""
 
-    formats = ("preference",)
-    rows = "preference rows: prompt, chosen, rejected (no templates)"
-    learning_rates = LearningRates(full=1e-6, lora=1e-5, ia3=1.5e-4, prompt_tuning=1.5e-3)
+    learning_rate = 1e-6
     ignored = {
         "labelSmoothingFactor": "the loss of preferences has no targets to smooth: use cpo.labelSmoothing",
         "averageTokensAcrossDevices": "the loss is a mean over each micro-batch, whatever its tokens: remove it",

@@ -8,7 +8,8 @@ from pydantic import Field
 from typing_extensions import override
 
 from tunesmith_api.base import Rule
-from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock, PadToMultipleOf
+from tunesmith_api.v1alpha1.methods.base import PadToMultipleOf
+from tunesmith_api.v1alpha1.methods.pairs import Pairs
 
 DpoLoss = Literal[
     "sigmoid",
@@ -48,12 +49,10 @@ def _needs(field: str, other: str) -> Rule:
     return Rule(f"!has(self.{field}) || {_is_on(other)}", f"{field} belongs to {other}: set {other}: true", f".{field}")
 
 
-class Dpo(MethodBlock):
+class Dpo(Pairs):
     """Direct preference optimisation (trl.DPOTrainer; Rafailov et al. 2023, arXiv:2305.18290)."""
 
-    formats = ("preference",)
-    rows = "preference rows: prompt, chosen, rejected (no templates)"
-    learning_rates = LearningRates(full=1e-6, lora=1e-5, ia3=1.5e-4, prompt_tuning=1.5e-3)
+    learning_rate = 1e-6
     splits = True
     ignored = {
         "labelSmoothingFactor": "the loss of preferences has no targets to smooth: use dpo.labelSmoothing",

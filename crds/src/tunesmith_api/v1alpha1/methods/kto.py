@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from tunesmith_api.base import remedy
-from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock
+from tunesmith_api.v1alpha1.methods.base import MethodBlock
 
 Weight = Annotated[
     float,
@@ -24,7 +25,7 @@ class Kto(MethodBlock):
 
     formats = ("unpaired-preference", "preference")
     rows = "labelled rows, prompt, completion and label, or preference rows, which become two of these (no templates)"
-    learning_rates = LearningRates(full=1e-6, lora=1e-5, ia3=1.5e-4, prompt_tuning=1.5e-3)
+    learning_rate = 1e-6
     ignored = {
         "labelSmoothingFactor": "the loss of labelled answers has no targets to smooth: remove it",
         "neftuneNoiseAlpha": "noise on the embeddings would disturb the reference model too: remove it",
@@ -64,3 +65,8 @@ class Kto(MethodBlock):
             " runPolicy.startupTimeoutSeconds."
         ),
     ] = False
+
+    @property
+    @override
+    def compares(self) -> bool:
+        return not self.precompute_ref_log_probs

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
 
 from tunesmith_api.base import ApiModel, Rule, cel, remedy
-from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock
+from tunesmith_api.v1alpha1.methods.base import MethodBlock
+
+if TYPE_CHECKING:
+    from tunesmith_api.v1alpha1.training import Training
 
 _IN_PROCESS = ("gpuMemoryUtilization", "tensorParallelSize", "enableSleepMode")
 
@@ -73,7 +76,7 @@ class Online(MethodBlock):
 
     formats = ("prompt",)
     rows = "prompt rows: a prompt, and the columns that rewards use"
-    learning_rates = LearningRates(full=1e-6, lora=1e-5, ia3=1.5e-4, prompt_tuning=1.5e-3)
+    learning_rate = 1e-6
     ignored = {
         "labelSmoothingFactor": "there are no target tokens whose labels could be smoothed: remove it",
         "neftuneNoiseAlpha": "noise on the embeddings would disturb what the model samples: remove it",
@@ -191,7 +194,10 @@ class Online(MethodBlock):
     ] = None
 
     @override
-    def sampled_at_once(self, rows: int, processes: int) -> int:
+    def sampled_at_once(self, training: Training, processes: int) -> int:
         if self.vllm is not None:
             return 0  # in memory of its own
-        return max(1, (self.generation_batch_size or rows * processes) // processes)
+        if self.generation_batch_size is not None:
+            return self.generation_batch_size // processes
+        steps = self.steps_per_generation or training.gradient_accumulation_steps
+        return training.per_device_train_batch_size * steps

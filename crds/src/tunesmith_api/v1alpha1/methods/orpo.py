@@ -6,15 +6,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock, PadToMultipleOf
+from tunesmith_api.v1alpha1.methods.base import PadToMultipleOf
+from tunesmith_api.v1alpha1.methods.pairs import Pairs
 
 
-class Orpo(MethodBlock):
+class Orpo(Pairs):
     """Odds ratio preference optimisation (trl.experimental.orpo; Hong et al. 2024, arXiv:2403.07691)."""
 
-    formats = ("preference",)
-    rows = "preference rows: prompt, chosen, rejected (no templates)"
-    learning_rates = LearningRates(full=8e-6, lora=8e-5, ia3=1.2e-3, prompt_tuning=1.2e-2)
+    learning_rate = 8e-6
     ignored = {
         "labelSmoothingFactor": "the odds of two answers have no targets to smooth: remove it",
         "averageTokensAcrossDevices": "the loss is a mean over each micro-batch, whatever its tokens: remove it",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 from typing_extensions import override
 
 from tunesmith_api.base import Rule, remedy
-from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock
+from tunesmith_api.v1alpha1.methods.base import MethodBlock
 from tunesmith_api.v1alpha1.rewards import RewardName
+
+if TYPE_CHECKING:
+    from tunesmith_api.v1alpha1.training import Training
 
 KlEstimator = Literal["k1", "k3"]
 
@@ -23,7 +26,7 @@ class Ppo(MethodBlock):
 
     formats = ("prompt",)
     rows = "prompt rows: a prompt, and the columns that rewards use"
-    learning_rates = LearningRates(full=3e-6, lora=3e-5, ia3=4.5e-4, prompt_tuning=4.5e-3)
+    learning_rate = 3e-6
     ignored = {
         "labelSmoothingFactor": "what a model samples has no targets to smooth: remove it",
         "neftuneNoiseAlpha": "noise would change the probabilities that the clipping compares: remove it",
@@ -187,6 +190,7 @@ class Ppo(MethodBlock):
     ] = 1.0
 
     @override
-    def sampled_at_once(self, rows: int, processes: int) -> int:
+    def sampled_at_once(self, training: Training, processes: int) -> int:
         del processes
-        return self.generation_batch_size or self.num_mini_batches * rows
+        mini_batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
+        return self.generation_batch_size or self.num_mini_batches * mini_batch

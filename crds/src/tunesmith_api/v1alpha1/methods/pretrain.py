@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.base import Rule
-from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock, PadToMultipleOf
+from tunesmith_api.v1alpha1.methods.base import MethodBlock, PadToMultipleOf
 
 PackingStrategy = Literal["wrapped", "bfd", "bfd_split"]
 
@@ -17,7 +17,7 @@ class Pretrain(MethodBlock):
 
     formats = ("text",)
     rows = "rows of plain text (no templates)"
-    learning_rates = LearningRates(full=5e-4, lora=5e-4, ia3=5e-4, prompt_tuning=5e-4)
+    learning_rate = 5e-4
     splits = True
 
     rules: ClassVar[tuple[Rule, ...]] = (

@@ -7,15 +7,13 @@ from typing import Annotated
 from pydantic import Field
 
 from tunesmith_api.base import Rule, remedy
-from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock
+from tunesmith_api.v1alpha1.methods.pairs import Pairs
 
 
-class RewardModelling(MethodBlock):
+class RewardModelling(Pairs):
     """Training a reward model on preferences (trl.RewardTrainer; Ouyang et al. 2022, arXiv:2203.02155)."""
 
-    formats = ("preference",)
-    rows = "preference rows: prompt, chosen, rejected (no templates)"
-    learning_rates = LearningRates(full=1e-5, lora=1e-4, ia3=1.5e-3, prompt_tuning=1e-2)
+    learning_rate = 1e-5
     ignored = {
         "labelSmoothingFactor": "the loss of preferences has no targets to smooth: remove it",
         "averageTokensAcrossDevices": "the loss of preferences is a mean over pairs, not over tokens: remove it",

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.base import Rule
-from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock, PadToMultipleOf
+from tunesmith_api.v1alpha1.methods.base import MethodBlock, PadToMultipleOf
 
 
 class Sft(MethodBlock):
@@ -15,7 +15,7 @@ class Sft(MethodBlock):
 
     formats = ("text", "messages", "prompt-completion", "instruction")
     rows = "text, messages, prompt-completion or instruction rows"
-    learning_rates = LearningRates(full=2e-5, lora=2e-4, ia3=3e-3, prompt_tuning=3e-2)
+    learning_rate = 2e-5
     splits = True
 
     rules: ClassVar[tuple[Rule, ...]] = (

@@ -6,15 +6,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tunesmith_api.v1alpha1.methods.base import LearningRates, MethodBlock, PadToMultipleOf
+from tunesmith_api.v1alpha1.methods.base import PadToMultipleOf
+from tunesmith_api.v1alpha1.methods.pairs import Pairs
 
 
-class Simpo(MethodBlock):
+class Simpo(Pairs):
     """Simple preference optimisation (trl.experimental.cpo, loss simpo; Meng et al. 2024, arXiv:2405.14734)."""
 
-    formats = ("preference",)
-    rows = "preference rows: prompt, chosen, rejected (no templates)"
-    learning_rates = LearningRates(full=1e-6, lora=1e-5, ia3=1.5e-4, prompt_tuning=1.5e-3)
+    learning_rate = 1e-6
     ignored = {
         "labelSmoothingFactor": "the loss of preferences has no targets to smooth: use simpo.labelSmoothing",
         "averageTokensAcrossDevices": "the loss is a mean over each micro-batch, whatever its tokens: remove it",

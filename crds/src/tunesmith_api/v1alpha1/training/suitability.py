@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunesmith_api.base import Rule
+from tunesmith_api.base import Rule, absent
 from tunesmith_api.v1alpha1.training.optimizers import BITSANDBYTES_OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _BETWEEN_PROCESSES = (
 
 
 def _absent(field: str) -> str:
-    return f"!has(self.training) || !has(self.training.{field})"
+    return absent(f"training.{field}")
 
 
 def _is_not(field: str, value: str) -> str:
@@ -89,7 +89,7 @@ LANGUAGE_RULES = (
 ALIGNMENT_RULES = (
     Rule(
         _is_not("trainSamplingStrategy", "group_by_length"),
-        "group_by_length is for sft and pretrain: a pair has no one length; use random or sequential",
+        "group_by_length is for sft and pretrain: remove it, or use random or sequential",
         ".training.trainSamplingStrategy",
     ),
     Rule(

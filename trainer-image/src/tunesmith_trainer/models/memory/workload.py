@@ -76,7 +76,7 @@ class Workload:
             optimizer=training.optim,
             quantized_bits=None if spec.model.quantization is None else spec.model.quantization.bits,
             trained_models=2 if block.trains_values else 1,
-            sampled_rows=block.sampled_at_once(rows, run.world_size),
+            sampled_rows=block.sampled_at_once(training, run.world_size),
         )
 
     @property
