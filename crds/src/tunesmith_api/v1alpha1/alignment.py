@@ -32,7 +32,7 @@ _REFERENCED = [method for method, block in ALIGNMENT.items() if block.takes_refe
 
 
 class AlignmentJobSpec(JobSpec):
-    """What to align, on which preferences, and how."""
+    """What to align, with which preferences or rewards, and how."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *SPEC_RULES,

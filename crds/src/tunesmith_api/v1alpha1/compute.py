@@ -27,7 +27,7 @@ class ResourceRequirements(ApiModel):
 
 
 class ClaimTemplate(ApiModel):
-    """The PersistentVolumeClaim to create for the output when none of the wanted name exists."""
+    """The PersistentVolumeClaim to create when none of the wanted name exists."""
 
     size: Annotated[
         Quantity,

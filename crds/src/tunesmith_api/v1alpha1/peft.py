@@ -269,14 +269,15 @@ class Peft(ApiModel):
     ia3: Annotated[
         Ia3 | None,
         Field(
-            description="Scales on activations. training.learningRate then defaults to 3e-3 for sft, 1.5e-4 for dpo."
+            description="Scales on activations. training.learningRate then defaults to 150 times that of full weights,"
+            " such as 3e-3 for sft."
         ),
     ] = None
     prompt_tuning: Annotated[
         PromptTuning | None,
         Field(
             description="Learnt embeddings before every row; they can not be merged into the model."
-            " training.learningRate then defaults to 3e-2 for sft, 1.5e-3 for dpo."
+            " training.learningRate then defaults to 1500 times that of full weights, such as 3e-2 for sft."
         ),
     ] = None
 
