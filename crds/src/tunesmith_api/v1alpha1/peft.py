@@ -159,7 +159,8 @@ class Lora(ApiModel):
         Literal["none", "all", "lora_only"],
         Field(
             description="Which biases of the base model are trained and saved with the adapter: `none`, `all`, or those"
-            " of the adapted layers. For method `sft` only: a preference method needs its reference unchanged."
+            " of the adapted layers. Without referenceModel not for dpo, kto, grpo and rloo, whose reference is the"
+            " base model as it was."
         ),
     ] = "none"
     modules_to_save: Annotated[
