@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -6,6 +7,8 @@ from tunesmith_api.naming import attempt_name, child_prefix, default_claim_name,
 from tunesmith_api.profile import AcceleratorProfile
 from tunesmith_api.resolve import resolve
 from tunesmith_api.v1alpha1 import AlignmentJob, AlignmentJobSpec, FineTuneJob, FineTuneJobSpec
+from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
+from tunesmith_api.v1alpha1.training import Training
 
 Json = dict[str, Any]
 
@@ -54,6 +57,21 @@ def test_the_learning_rate_of_dpo(trains_adapter: bool, rate: float) -> None:
     assert spec.output.path == "alignmentjobs/tiny"
     assert spec.dpo is not None
     assert spec.dpo.beta == 0.1
+
+
+def test_the_reference_tells_every_default_learning_rate() -> None:
+    told = Training.model_fields["learning_rate"].description or ""
+    rates: dict[str, float] = {}
+    for part in re.findall(r"(?:on full weights:|;) ([^;.]+ \S+e-\d)", told):
+        *methods, rate = re.findall(r"[\w-]+", part)
+        rates |= dict.fromkeys(set(methods) - {"and"}, float(rate))
+    assert rates == {method: block.learning_rates.full for method, block in METHOD_BLOCKS.items()}
+    for method in METHOD_BLOCKS.keys() - {"pretrain"}:
+        learning_rates = METHOD_BLOCKS[method].learning_rates
+        assert learning_rates.lora == pytest.approx(10 * learning_rates.full)
+        assert learning_rates.ia3 == pytest.approx(150 * learning_rates.full)
+        # Learnt embeddings are refused for reward models.
+        assert method == "reward" or learning_rates.prompt_tuning == pytest.approx(1500 * learning_rates.full)
 
 
 @pytest.mark.parametrize(
