@@ -30,7 +30,7 @@ help: ## Show this page
 demo: setup cluster-up ## Pretrain, fine-tune and align a tiny model on a local cluster, from nothing
 	$(BIN)/python examples/demo/run.py
 
-test: setup setup-trainer ## All tests: the fast ones, then end to end on a local cluster, which is taken down again
+test: setup setup-trainer ## test-fast, test-slow, then end to end on a local cluster, which is taken down again
 	$(PYTHON) tests/run.py
 
 ##@ Develop
@@ -41,7 +41,7 @@ setup-trainer: $(TRAINER_VENV)/.ready ## Make the trainer's environment (torch a
 
 setup-rival: $(RIVAL_VENV)/.ready
 
-test-fast: setup setup-trainer $(HELM) ## The tests that need no cluster, in under two minutes
+test-fast: setup setup-trainer $(HELM) ## The short tests that need no cluster, in under two minutes
 	@failed=""; \
 	echo "==> operator, API, chart"; \
 	$(BIN)/pytest -n 2 -m "not slow and not e2e and not gpu and not torch" --ignore tests/unit/trainer \
@@ -53,7 +53,7 @@ test-fast: setup setup-trainer $(HELM) ## The tests that need no cluster, in und
 	fi; \
 	[ -z "$$failed" ] || { echo "Failed:$$failed" >&2; exit 1; }
 
-test-slow: setup setup-trainer ## The tests without a cluster that test-fast leaves out
+test-slow: setup setup-trainer ## The longer tests that need no cluster
 	@failed=""; \
 	$(BIN)/pytest -n 2 -m "slow and not e2e and not gpu and not torch" --ignore tests/unit/trainer tests/unit || failed=" operator"; \
 	OMP_NUM_THREADS=1 $(TRAINER_VENV)/bin/pytest -n 2 -m "slow and not e2e and not gpu" tests/unit/trainer \

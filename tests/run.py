@@ -1,4 +1,4 @@
-"""Run every test: the fast ones, then end to end on a local cluster.
+"""Run the fast tests, the slow ones, then those end to end on a local cluster.
 
 A cluster that this run brings up it also takes down, however it ends; one that was up before stays up. With
 CLUSTER=current in the environment the cluster of the current kubectl context is used and never touched as a whole.
@@ -109,7 +109,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def main() -> int:
-    """Run all tests and return the exit status of the first step that failed."""
+    """Run them and return the exit status of the first step that failed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     if status := first_failure(FAST, SLOW):

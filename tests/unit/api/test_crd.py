@@ -50,6 +50,21 @@ def test_generated_files_are_up_to_date(repository: Path) -> None:
     assert not stale(repository).keys(), "run `make generate`"
 
 
+def texts(node: Json) -> Iterator[str]:
+    """Yield what a part of the schema tells users."""
+    yield node.get("description", "")
+    for rule in node.get("x-kubernetes-validations", ()):
+        yield rule["message"]
+
+
+def test_every_field_that_a_description_or_message_names_exists() -> None:
+    parts = [part for job in KINDS for part in block(job, "spec")]
+    known = {re.sub(r"^spec\.?|\[\]|\.\*", "", path) for path, _ in parts}
+    first = "|".join({path.split(".")[0] for path in known} - {""})
+    field = re.compile(rf"(?<![\w.])(?:spec\.)?((?:{first})(?:\.[a-z]\w*)++)(?!/)")
+    assert {name for _, node in parts for text in texts(node) for name in field.findall(text)} <= known
+
+
 @each_kind
 def test_names_of_the_kind(job: type[Job]) -> None:
     crd = crd_of(job)

@@ -43,12 +43,12 @@ def test_the_learning_rate_depends_on_method_and_adapter(change: Json, trains_ad
 
 
 def test_the_description_of_the_learning_rate_tells_every_method() -> None:
-    told = re.search("full weights: (.*), others (.*); with", Training.model_fields["learning_rate"].description or "")
-    assert told
-    rates = {name: float(rate) for name, rate in (each.split() for each in told[1].split(", "))}
-    assert {name: rates.get(name, float(told[2])) for name in METHOD_BLOCKS} == {
-        name: block.learning_rate for name, block in METHOD_BLOCKS.items()
-    }
+    told = Training.model_fields["learning_rate"].description or ""
+    rates: dict[str, float] = {}
+    for part in re.findall(r"(?:on full weights:|;) ([^;.]+ \S+e-\d)", told):
+        *methods, rate = re.findall(r"[\w-]+", part)
+        rates |= dict.fromkeys(set(methods) - {"and"}, float(rate))
+    assert rates == {method: block.learning_rate for method, block in METHOD_BLOCKS.items()}
 
 
 @pytest.mark.parametrize(("trains_adapter", "rate"), [(False, 1e-6), (True, 1e-5)])

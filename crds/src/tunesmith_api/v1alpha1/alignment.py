@@ -34,6 +34,8 @@ _REFERENCED = [method for method, block in ALIGNMENT.items() if block.takes_refe
 class AlignmentJobSpec(JobSpec):
     """What to align, with what, and how."""
 
+    """What to align, with which preferences or rewards, and how."""
+
     rules: ClassVar[tuple[Rule, ...]] = (
         *SPEC_RULES,
         *hub_rules(from_the_hub("self.referenceModel"), REWARDS_FROM_THE_HUB),

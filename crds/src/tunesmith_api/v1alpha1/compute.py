@@ -27,7 +27,7 @@ class ResourceRequirements(ApiModel):
 
 
 class ClaimTemplate(ApiModel):
-    """The PersistentVolumeClaim to create for the output when none of the wanted name exists."""
+    """The PersistentVolumeClaim to create when none of the wanted name exists."""
 
     size: Annotated[
         Quantity,
@@ -129,13 +129,15 @@ class RunPolicy(ApiModel):
     """How often a run may start again. May be changed at any time."""
 
     backoff_limit: Annotated[
-        int, Field(ge=0, le=100, description="How many attempts may crash before the job is Failed.")
+        int,
+        Field(ge=0, le=100, description="How many attempts and preparations may crash; one more makes the job Failed."),
     ] = 3
     max_disruptions: Annotated[
         int,
         Field(
             ge=0,
             le=1000,
-            description="How many attempts may be lost to preemption, drains and deletions before the job is Failed.",
+            description="How many attempts and preparations may be lost to preemption, drains and deletions; one more"
+            " makes the job Failed.",
         ),
     ] = 20

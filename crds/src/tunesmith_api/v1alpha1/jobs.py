@@ -49,7 +49,7 @@ class FineTuneJob(Job):
 
 
 class AlignmentJob(Job):
-    """Aligns a language model with preferences, or with rewards of what it writes."""
+    """Aligns a language model with preferences or rewards, or makes a reward model of it."""
 
     plural: ClassVar[str] = "alignmentjobs"
     singular: ClassVar[str] = "alignmentjob"

@@ -91,7 +91,7 @@ class FromJob(JobOutput):
         FromAdapter,
         Field(
             description="What to do when the other job's output is an adapter: `continue` trains that adapter further"
-            " on the same base model (preference methods take a frozen copy of it as the reference); `merge` first"
+            " on the same base model (methods with a reference model take a frozen copy of it as that); `merge` first"
             " writes the merged model as a base of its own below the run's folder and trains on that."
         ),
     ] = "continue"

@@ -159,7 +159,8 @@ class Lora(ApiModel):
         Literal["none", "all", "lora_only"],
         Field(
             description="Which biases of the base model are trained and saved with the adapter: `none`, `all`, or those"
-            " of the adapted layers. For method `sft` only: a preference method needs its reference unchanged."
+            " of the adapted layers. Without referenceModel not for dpo, kto, grpo and rloo, whose reference is the"
+            " base model as it was."
         ),
     ] = "none"
     modules_to_save: Annotated[
@@ -269,14 +270,15 @@ class Peft(ApiModel):
     ia3: Annotated[
         Ia3 | None,
         Field(
-            description="Scales on activations. training.learningRate then defaults to 150 times that of full weights."
+            description="Scales on activations. training.learningRate then defaults to 150 times that of full weights,"
+            " such as 3e-3 for sft."
         ),
     ] = None
     prompt_tuning: Annotated[
         PromptTuning | None,
         Field(
             description="Learnt embeddings before every row; they can not be merged into the model."
-            " training.learningRate then defaults to 1500 times that of full weights."
+            " training.learningRate then defaults to 1500 times that of full weights, such as 3e-2 for sft."
         ),
     ] = None
 

@@ -124,7 +124,11 @@ class PreparationReport(Finding):
         Share, Field(description="Share of the rows to train on that training.maxLength cuts, between 0 and 1.")
     ]
     dropped_rows: Annotated[
-        Count, Field(description="Rows to train on that are left out: within maxLength no token of them carries loss.")
+        Count,
+        Field(
+            description="Rows to train on that are left out: within training.maxLength there is nothing to learn from,"
+            " or no room for what a method needs whole."
+        ),
     ]
     loss_share: Annotated[Share, Field(description="Share of the tokens that carry loss, between 0 and 1.")]
     duplicate_rows: Annotated[Count, Field(description="Rows to train on that repeat an earlier one.")]

@@ -108,8 +108,8 @@ class Reporting(ApiModel):
         Field(
             min_length=1,
             max_length=128,
-            description="Name of the run in its report and model card. Default: the job's name, with `-<runId>` behind"
-            " it from the second run on.",
+            description="Name of the run in its report, its model card, W&B and MLflow. Default: the job's name, with"
+            " `-<runId>` behind it unless runId is `1`.",
         ),
     ] = None
     samples: Annotated[

@@ -258,9 +258,7 @@ class JobSpec(ApiModel):
         ObjectName,
         Field(description="Name of an accelerator profile of this installation; `cuda` and `cpu` are shipped."),
     ] = "cuda"
-    num_nodes: Annotated[
-        int, Field(ge=1, le=MAX_NODES, description="Number of pods, each on a node of its own kind.")
-    ] = 1
+    num_nodes: Annotated[int, Field(ge=1, le=MAX_NODES, description="Number of pods that train together.")] = 1
     num_proc_per_node: Annotated[
         int, Field(ge=1, le=64, description="Training processes per pod; on an accelerator each takes one device.")
     ] = 1

@@ -32,7 +32,7 @@ class Metric(ApiModel):
 
 
 class JobProgress(ApiModel):
-    """How far training is; pulled from the running pod, at most a few seconds old while `state` is Running."""
+    """How far training is, as the running pod told last; the installation says how often it is asked."""
 
     progress_percentage: Annotated[
         int | None, Field(ge=0, le=100, description="Share of the steps done, in percent.")

@@ -52,7 +52,7 @@ OWN: dict[str, dict[str, Any]] = {
     },
     "learned-rmsnorm": {
         "positionEmbedding": "learned",
-        "hiddenAct": "geglu",
+        "hiddenAct": "silu",
         "numKeyValueHeads": 2,
         "tieWordEmbeddings": True,
         "residualDropout": 0.1,

@@ -110,8 +110,9 @@ def test_preferences(folder: Any, open_rows: Any, row: Any, expected: Any) -> No
 
 def test_columns_of_other_names(folder: Any, open_rows: Any) -> None:
     dataset = folder.put("a.jsonl", [{"question": "1+1=", "answer": "2"}])
-    dataset["columns"] = {"prompt": "question", "completion": "answer"}
-    assert rows(open_rows(dataset)) == [{"prompt": "1+1=", "completion": "2"}]
+    named = dataset | {"columns": {"prompt": "question", "completion": "answer"}}
+    assert rows(open_rows(named)) == [{"prompt": "1+1=", "completion": "2"}]
+    assert rows(open_rows(dataset | {"columns": {"text": "answer"}})) == [{"text": "2"}]
 
 
 def test_a_mapped_column_decides_the_format(folder: Any, open_rows: Any) -> None:

@@ -305,13 +305,18 @@ def test_ia3_takes_the_modules_of_the_spec(lab: Any, base: Any) -> None:
 def test_layers_and_patterns_choose_modules_and_ranks(lab: Any, base: Any) -> None:
     lora = {"targetModules": ["q_proj", "up_proj"], "layersToTransform": [1], "layersPattern": "layers"}
     lora |= {"rankPattern": {"q_proj": 3}, "alphaPattern": {"mlp.up_proj": 24}}
+    lora |= {"r": 5, "loraAlpha": 20, "loraDropout": 0.25}
     model = lab.build(lab.context("job", spec(lab, {"lora": lora}), base)).trainer.model
     layers = {
-        name.removeprefix("base_model.model.model."): (module.r["default"], module.scaling["default"])
+        name.removeprefix("base_model.model.model."): (
+            module.r["default"],
+            module.scaling["default"],
+            module.lora_dropout["default"].p,
+        )
         for name, module in model.named_modules()
         if hasattr(module, "lora_A")
     }
-    assert layers == {"layers.1.self_attn.q_proj": (3, 16 / 3), "layers.1.mlp.up_proj": (8, 3.0)}
+    assert layers == {"layers.1.self_attn.q_proj": (3, 20 / 3, 0.25), "layers.1.mlp.up_proj": (5, 24 / 5, 0.25)}
 
 
 @pytest.mark.parametrize(

@@ -205,8 +205,7 @@ class Dpo(Pairs):
         bool,
         Field(
             description="Ask the reference model about all pairs before the first step, so that it takes neither time"
-            " nor memory after that. A run that starts again asks again; leave time for it in"
-            " runPolicy.startupTimeoutSeconds."
+            " nor memory after that. A run that starts again asks again."
         ),
     ] = False
     precompute_ref_batch_size: Annotated[

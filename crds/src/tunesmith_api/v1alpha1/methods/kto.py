@@ -61,8 +61,7 @@ class Kto(MethodBlock):
         bool,
         Field(
             description="Ask the reference model about all rows before the first step, so that it takes neither time"
-            " nor memory after that. A run that starts again asks again; leave time for it in"
-            " runPolicy.startupTimeoutSeconds."
+            " nor memory after that. A run that starts again asks again."
         ),
     ] = False
 

@@ -40,9 +40,11 @@ class Amount(ApiModel):
         ),
     ] = None
     per_device_train_batch_size: Annotated[
-        int, Field(ge=1, le=65536, description="Rows per process and micro-batch.")
+        int, Field(ge=1, le=65536, description="Rows per process and micro-batch; of grpo and rloo completions.")
     ] = 8
-    per_device_eval_batch_size: Annotated[int, Field(ge=1, le=65536, description="Rows per process in evaluation.")] = 8
+    per_device_eval_batch_size: Annotated[
+        int, Field(ge=1, le=65536, description="Rows per process in evaluation; of grpo and rloo completions.")
+    ] = 8
     gradient_accumulation_steps: Annotated[
         int,
         Field(
@@ -61,7 +63,13 @@ class Amount(ApiModel):
         ),
     ] = False
     max_length: Annotated[
-        int, Field(ge=8, le=1048576, description="Longest sequence in tokens; longer rows are truncated and counted.")
+        int,
+        Field(
+            ge=8,
+            le=1048576,
+            description="Longest sequence in tokens; longer rows are truncated and counted. Pairs for reward that are"
+            " longer are left out, as are prompts for grpo, rloo and ppo that leave a completion no room.",
+        ),
     ] = 1024
 
 

@@ -22,9 +22,10 @@ class Optimization(ApiModel):
         Field(
             gt=0,
             le=10,
-            description="Peak learning rate. Default: by method, on full weights: pretrain 5e-4, sft 2e-5, reward 1e-5,"
-            " orpo 8e-6, ppo 3e-6, others 1e-6; with a LoRA adapter ten times that. Chosen for AdamW: Lion wants a"
-            " third to a tenth of it, SGD far more.",
+            description="Peak learning rate. Default, on full weights: pretrain 5e-4; sft 2e-5; reward 1e-5; orpo 8e-6;"
+            " ppo 3e-6; dpo, kto, cpo, simpo, grpo and rloo 1e-6. With LoRA or an earlier job's adapter ten times that;"
+            " peft.ia3 and peft.promptTuning tell theirs. Chosen for AdamW: Lion wants a third to a tenth of it, SGD"
+            " far more.",
             json_schema_extra=remedy(
                 "learningRate must be above 0 and at most 10, such as 2e-4: leave it out for the method's default"
             ),
@@ -63,7 +64,7 @@ class Optimization(ApiModel):
             ge=0,
             lt=1,
             description="Share of the target that is spread over all tokens. Above 0 each step costs a second forward"
-            " pass. sft and pretrain; dpo has its own dpo.labelSmoothing.",
+            " pass. sft and pretrain; dpo, cpo and simpo have a labelSmoothing of their own.",
         ),
     ] = 0.0
     neftune_noise_alpha: Annotated[
@@ -72,7 +73,7 @@ class Optimization(ApiModel):
             gt=0,
             le=1000,
             description="Scale of NEFTune's noise on the embeddings (Jain et al. 2023, arXiv:2310.05914), such as 5."
-            " Absent: none. sft and pretrain.",
+            " Absent: none. Not for methods that compare with a reference model or sample: dpo, kto, grpo, rloo, ppo.",
         ),
     ] = None
     average_tokens_across_devices: Annotated[
