@@ -10,13 +10,9 @@ from tunesmith_trainer.data.encode import Encoder
 from tunesmith_trainer.data.prompts import by_name, open_prompts, prompt_feed
 from tunesmith_trainer.errors import DataError, InvalidSpec
 from tunesmith_trainer.methods.arguments import config_arguments, method_block
-from tunesmith_trainer.methods.plan import TrainingPlan
-from tunesmith_trainer.models.adapters.lora import lora_b_ratio
-from tunesmith_trainer.models.adapters.settling import require_unchanged_base, settle_adapter
+from tunesmith_trainer.methods.task import TableTask
+from tunesmith_trainer.models.adapters.settling import settle_adapter
 from tunesmith_trainer.models.head import use_plain_head
-from tunesmith_trainer.models.prepare import plan_model
-from tunesmith_trainer.models.reference import reference_model
-from tunesmith_trainer.models.tokenizers import ensure_chat_template
 from tunesmith_trainer.rewards import build_rewards
 
 if TYPE_CHECKING:
@@ -29,6 +25,7 @@ if TYPE_CHECKING:
     from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.data.feed import Feed
     from tunesmith_trainer.methods.online_trainer import OnlineTrainer
+    from tunesmith_trainer.methods.plan import TrainingPlan
     from tunesmith_trainer.rewards.base import RewardFunction, Scores
 
 open_rows = open_prompts
@@ -48,49 +45,19 @@ def online_plan(
         arguments: The trainer's arguments.
         trainer_class: The trainer of the method.
     """
-    corpora = open_rows(context)
-    source = plan_model(context, arguments)
-    tokenizer = source.tokenizer((), arguments)
-    given_template = corpora.chat and ensure_chat_template(tokenizer)
-    feed = make_feed(context, tokenizer)
-    rows, told = feed.table(corpora.train, "train on")
-    _require_groups(rows, arguments)
-    held_out, held_out_told = feed.table(corpora.evaluation, "evaluate on") if corpora.evaluation else (None, None)
-    prepared = source.load(tokenizer)
-    rewards = build_rewards(context, tokenizer)
+    task = TableTask.begin(context, arguments, open_rows=open_rows, make_feed=make_feed)
+    _require_groups(task.train, arguments)
+    prepared = task.source.load(task.tokenizer)
+    rewards = build_rewards(context, task.tokenizer)
     arguments.reward_weights = rewards.weights
-    reference = None
-    if arguments.beta:
-        reference = reference_model(context, prepared, tokenizer)
-        if reference is None and prepared.adapter_config is not None:
-            require_unchanged_base(prepared.adapter_config)
     trainer = trainer_class(
-        training=context.run.spec.training,
-        lora_b_ratio=lora_b_ratio(context.run.spec.peft),
-        reference=reference,
-        model=prepared.model,
+        reference=task.reference(prepared) if arguments.beta else None,
         reward_funcs=[_as_trl_calls(reward) for reward in rewards.functions],
-        args=arguments,
-        train_dataset=rows,
-        eval_dataset=held_out,
-        processing_class=tokenizer,
-        peft_config=prepared.adapter,
+        **task.trainer_arguments(prepared),
     )
     settle_adapter(trainer.model)
     use_plain_head(trainer)
-    return TrainingPlan(
-        trainer=trainer,
-        output=prepared.output,
-        evaluates=held_out is not None,
-        data_digest=corpora.digest,
-        data_report=corpora.report
-        | {
-            "train": told,
-            "evaluation": held_out_told,
-            "chatTemplateGiven": given_template,
-            "rewards": rewards.report,
-        },
-    )
+    return task.plan(trainer, prepared, rewards=rewards.report)
 
 
 def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:

@@ -8,7 +8,8 @@ from tunesmith_api.v1alpha1.methods.reward import RewardModelling
 from tunesmith_trainer.data.encode import Encoder, encode_comparisons
 from tunesmith_trainer.data.feed import Feed
 from tunesmith_trainer.methods.arguments import config_arguments, method_block
-from tunesmith_trainer.methods.preference import PreferenceTask, open_pairs
+from tunesmith_trainer.methods.preference import open_pairs
+from tunesmith_trainer.methods.task import TableTask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,7 +27,7 @@ def build(context: RunContext) -> TrainingPlan:
     from tunesmith_trainer.methods.reward_trainer import PreparedRewardTrainer
 
     arguments = RewardConfig(**trl_arguments(context))
-    task = PreferenceTask.begin(context, arguments, make_feed=make_feed)
+    task = TableTask.begin(context, arguments, open_rows=open_rows, make_feed=make_feed)
     prepared = task.source.load(task.tokenizer)
     return task.plan(PreparedRewardTrainer(**task.trainer_arguments(prepared)), prepared)
 
