@@ -16,23 +16,6 @@ if TYPE_CHECKING:
     from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.methods.plan import TrainingPlan
 
-# Arguments of trl.DPOConfig that the block has under the same name.
-_SAME = (
-    "beta",
-    "label_smoothing",
-    "f_divergence_type",
-    "f_alpha_divergence_coef",
-    "ld_alpha",
-    "use_weighting",
-    "discopop_tau",
-    "precompute_ref_log_probs",
-    "precompute_ref_batch_size",
-    "sync_ref_model",
-    "ref_model_mixup_alpha",
-    "ref_model_sync_steps",
-    "pad_to_multiple_of",
-)
-
 open_rows = open_pairs
 make_feed = make_pair_feed
 
@@ -62,8 +45,9 @@ def trl_arguments(context: RunContext) -> dict[str, Any]:
 
     options = method_block(context, Dpo)
     losses, weights = zip(*_losses(options), strict=True)
-    own = {name: getattr(options, name) for name in _SAME}
-    return config_arguments(context, DPOConfig, **own, loss_type=list(losses), loss_weights=list(weights))
+    # The block's fields have TRL's names.
+    own = options.model_dump() | {"loss_type": list(losses), "loss_weights": list(weights)}
+    return config_arguments(context, DPOConfig, **own)
 
 
 def _losses(options: Dpo) -> Iterator[tuple[str, float]]:

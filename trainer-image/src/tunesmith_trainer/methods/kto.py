@@ -42,8 +42,8 @@ def trl_arguments(context: RunContext) -> dict[str, Any]:
     """Return the arguments of trl.KTOConfig; see `methods.Method`."""
     from trl import KTOConfig
 
-    block = method_block(context, Kto)
-    own = {name: getattr(block, name) for name in type(block).model_fields}
+    # The block's fields have TRL's names.
+    own = method_block(context, Kto).model_dump()
     return config_arguments(context, KTOConfig, **own, train_sampling_strategy="sequential")
 
 

@@ -36,9 +36,8 @@ def trl_arguments(context: RunContext) -> dict[str, Any]:
     """Return the arguments of trl.RewardConfig; see `methods.Method`."""
     from trl import RewardConfig
 
-    block = method_block(context, RewardModelling)
-    own = {"center_rewards_coefficient": block.center_rewards_coefficient, "disable_dropout": block.disable_dropout}
-    return config_arguments(context, RewardConfig, **own)
+    # The block's fields have TRL's names.
+    return config_arguments(context, RewardConfig, **method_block(context, RewardModelling).model_dump())
 
 
 def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:
