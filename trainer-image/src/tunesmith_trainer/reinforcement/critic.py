@@ -36,7 +36,8 @@ class Critic(nn.Module):
     def of(cls, policy: PreTrainedModel | PeftModel) -> Critic:
         """Return a value model that begins as the policy's decoder, and expects nothing of any token.
 
-        It shares what the policy does not train: beside an adapter it is one more adapter and a head.
+        It shares what the policy does not train: beside an adapter it is one more adapter and a head, and a head alone
+        beside learnt embeddings, which are none of the decoder's.
         """
         model = policy.get_base_model() if hasattr(policy, "peft_config") else policy
         head = nn.Linear(model.config.get_text_config().hidden_size, 1, device=model.device, dtype=torch.float32)
