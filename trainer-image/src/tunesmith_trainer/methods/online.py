@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,18 @@ open_rows = open_prompts
 # What must not be set beside the spec: columns are for rewards, whose weights the spec has; the table of completions is
 # ours; and so is the reference, which TRL would look for in vain to let it follow.
 _OURS = {"remove_unused_columns": False, "reward_weights": None, "log_completions": False, "sync_ref_model": False}
+# What would change nothing then, nor without tools and DeepSpeed, which no job has.
+_IDLE = (
+    "log_completions_hub_repo",
+    "log_multimodal",
+    "log_unique_prompts",
+    "num_completions_to_print",
+    "ref_model_mixup_alpha",
+    "ref_model_sync_steps",
+    "max_tool_calling_iterations",
+    "ds3_gather_for_generation",
+)
+_VLLM = "vllm_"
 
 
 def online_plan(
@@ -78,24 +91,30 @@ def online_arguments(context: RunContext, config: type) -> dict[str, Any]:
         config,
         # The block's fields have TRL's names.
         **block.model_dump(exclude={"vllm"}),
-        **_vllm(block.vllm, training.max_length),
+        **_vllm(block.vllm, training.max_length, config),
         shuffle_dataset=training.train_sampling_strategy != "sequential",
         **_OURS,
+        **_defaults(config, _IDLE),
     )
     # A prompt that leaves a completion no room is left out before; TRL cuts nothing.
     del arguments["max_length"]
     return arguments
 
 
-def _vllm(vllm: Vllm | None, max_length: int) -> dict[str, Any]:
+def _defaults(config: type, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the defaults of arguments, by their names or beginnings, which `extraArguments` can not change then."""
+    return {field.name: field.default for field in dataclasses.fields(config) if field.name.startswith(names)}
+
+
+def _vllm(vllm: Vllm | None, max_length: int, config: type) -> dict[str, Any]:
     if vllm is None:
-        return {"use_vllm": False}
+        return {"use_vllm": False} | _defaults(config, (_VLLM,))
     if importlib.util.find_spec("vllm") is None:
         raise InvalidSpec(
             "spec: the method's block asks for vllm, which this trainer image lacks; remove it, or name an accelerator"
             " profile whose image brings vLLM"
         )
-    arguments = {f"vllm_{name}": value for name, value in vllm.model_dump(exclude_none=True).items()}
+    arguments = {f"{_VLLM}{name}": value for name, value in vllm.model_dump().items()}
     return {"use_vllm": True, **arguments} | ({"vllm_max_model_length": max_length} if vllm.mode == "colocate" else {})
 
 
