@@ -35,8 +35,9 @@ def fit_batch_size(trainer: Any, optimizer: str) -> int:
     rows = most * arguments.gradient_accumulation_steps
     trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
     state_bytes = most_state_bytes(optimizer, trained)
+    longest = _longest(trainer.train_dataset, most)
     for size in (size for size in range(most, 0, -1) if rows % size == 0):
-        if _fits(trainer, size, state_bytes):
+        if _fits(trainer, longest[:size], state_bytes):
             arguments.per_device_train_batch_size = size
             arguments.gradient_accumulation_steps = rows // size
             # The Trainer keeps a copy of its own.
@@ -49,11 +50,11 @@ def fit_batch_size(trainer: Any, optimizer: str) -> int:
     )
 
 
-def _fits(trainer: Any, size: int, state_bytes: int) -> bool:
-    """Return whether there is memory for micro-batches of the longest rows."""
+def _fits(trainer: Any, places: list[int], state_bytes: int) -> bool:
+    """Return whether there is memory for micro-batches of the rows at these places."""
     import torch
 
-    batch = trainer.data_collator([trainer.train_dataset[row] for row in _longest(trainer.train_dataset, size)])
+    batch = trainer.data_collator([trainer.train_dataset[place] for place in places])
     try:
         with _undone(trainer):
             state = torch.empty(state_bytes, dtype=torch.uint8, device=trainer.args.device)

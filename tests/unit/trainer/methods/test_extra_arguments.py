@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tunesmith_api.v1alpha1.methods import METHOD_BLOCKS
 from tunesmith_api.v1alpha1.training import Training
 from tunesmith_api.v1alpha1.training.extra_arguments import REFUSED_ARGUMENTS
 from tunesmith_trainer.errors import InvalidSpec
@@ -15,8 +16,6 @@ ROWS = {
     "sft": [{"prompt": f"{a}=", "completion": " x"} for a in range(6)],
     "dpo": PAIRS,
     "orpo": PAIRS,
-    "cpo": PAIRS,
-    "simpo": PAIRS,
 }
 # What reaches TRL this way. A new argument of TRL's has to be judged before it does: give it a field, refuse it, or
 # name it here.
@@ -30,12 +29,48 @@ EVERY = {
     "use_liger_kernel",
 }
 MANY = EVERY | {"activation_offloading", "router_aux_loss_coef"}
+ONLINE = EVERY | {
+    "cache_implementation",
+    "chat_template_kwargs",
+    "disable_dropout",
+    "generation_kwargs",
+    "pad_to_multiple_of",
+    "router_aux_loss_coef",
+    "transformers_continuous_batching_config",
+    "use_transformers_continuous_batching",
+    "use_transformers_paged",
+}
 PASSED = {
+    "pretrain": MANY | {"loss_type"},
     "sft": MANY | {"loss_type"},
     "dpo": MANY | {"disable_dropout"},
+    "kto": MANY
+    | {"disable_dropout", "pad_to_multiple_of", "ref_model_mixup_alpha", "ref_model_sync_steps", "sync_ref_model"},
+    "reward": EVERY | {"activation_offloading", "pad_to_multiple_of"},
     "orpo": EVERY | {"disable_dropout"},
     "cpo": EVERY | {"disable_dropout"},
     "simpo": EVERY | {"disable_dropout"},
+    "grpo": ONLINE
+    | {
+        "cast_lm_head_to_fp32",
+        "entropy_coef",
+        "entropy_coef_delta",
+        "entropy_coef_max",
+        "entropy_coef_min",
+        "entropy_target",
+        "multi_objective_aggregation",
+        "off_policy_mask_threshold",
+        "sapo_temperature_neg",
+        "sapo_temperature_pos",
+        "use_adaptive_entropy",
+        "use_bias_correction_kl",
+        "vespo_k_neg",
+        "vespo_k_pos",
+        "vespo_lambda_neg",
+        "vespo_lambda_pos",
+    },
+    "rloo": ONLINE,
+    "ppo": EVERY,
 }
 
 
@@ -43,8 +78,19 @@ def config_of(method: str) -> Any:
     import trl
 
     from tunesmith_trainer.methods.pair_trainers import CPOConfig, ORPOConfig
+    from tunesmith_trainer.methods.ppo_trainer import PPOConfig
 
-    return {"sft": trl.SFTConfig, "dpo": trl.DPOConfig, "orpo": ORPOConfig}.get(method, CPOConfig)
+    return {
+        "dpo": trl.DPOConfig,
+        "kto": trl.KTOConfig,
+        "reward": trl.RewardConfig,
+        "orpo": ORPOConfig,
+        "cpo": CPOConfig,
+        "simpo": CPOConfig,
+        "grpo": trl.GRPOConfig,
+        "rloo": trl.RLOOConfig,
+        "ppo": PPOConfig,
+    }.get(method, trl.SFTConfig)
 
 
 def trainer(lab: Any, base: Any, method: str, extra: dict[str, str]) -> Any:
@@ -57,11 +103,15 @@ def trainer(lab: Any, base: Any, method: str, extra: dict[str, str]) -> Any:
     return lab.build(lab.context(method, spec, base)).trainer
 
 
-@pytest.mark.parametrize("method", ROWS)
+def test_every_method_is_here() -> None:
+    assert PASSED.keys() == METHOD_BLOCKS.keys()
+
+
+@pytest.mark.parametrize("method", PASSED)
 def test_every_argument_of_trl_is_judged(lab: Any, base: Any, method: str) -> None:
     from tunesmith_trainer.methods import METHODS
 
-    spec = {"method": method, "model": {"fromJob": {"name": "base"}}, "datasets": [lab.put("a.jsonl", ROWS[method])]}
+    spec = {"method": method, "model": {"fromJob": {"name": "base"}}, "datasets": [lab.put("a.jsonl", PAIRS)]}
     ours = METHODS[method].trl_arguments(lab.context("arguments", spec, base)).keys() | Training.model_fields.keys()
     arguments = {field.name for field in dataclasses.fields(config_of(method)) if field.init}
     assert arguments - ours - REFUSED_ARGUMENTS.keys() == PASSED[method]

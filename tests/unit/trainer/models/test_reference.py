@@ -178,3 +178,43 @@ def test_one_that_is_missing_or_changed(lab: Any, base: ResolvedModel, tuned: An
     (lab.path(changed.base.claim, changed.base.path) / "config.json").write_text("{}")
     with pytest.raises(ModelNotFound, match=r"spec\.referenceModel .* was changed after that job was Complete"):
         lab.build(comparing(lab, base, changed))
+
+
+@pytest.mark.parametrize(
+    ("method", "block"),
+    [
+        ("dpo", {"precomputeRefLogProbs": True}),
+        pytest.param("dpo", {}, marks=pytest.mark.slow),
+        pytest.param("kto", {}, marks=pytest.mark.slow),
+        pytest.param("grpo", {"beta": 0.1, "maxCompletionLength": 8}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_base_that_an_adapter_changes_is_no_reference(
+    lab: Any, base: ResolvedModel, method: str, block: dict[str, Any]
+) -> None:
+    """Biases are weights of the base: switching the adapter off would not give back what they were."""
+    earlier = {
+        "method": "sft",
+        "model": {"fromJob": {"name": "base"}},
+        "datasets": [lab.put("rows.jsonl", ROWS)],
+        "peft": {"lora": {"r": 2}},
+        "training": {"maxLength": 64, "maxSteps": 1},
+    }
+    context = lab.context("earlier", earlier, base)
+    adapter = lab.finish(context, lab.build(context), train=False).model_copy(update={"digest": None})
+    config = lab.path(adapter.adapter.claim, f"{adapter.adapter.path}/adapter_config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"bias": "all"}))
+    spec: dict[str, Any] = {
+        "method": method,
+        "model": {"fromJob": {"name": "earlier"}},
+        "datasets": [lab.put("pairs.jsonl", PAIRS)],
+        "training": {"maxLength": 64, "maxSteps": 1},
+        method: block,
+    }
+    if method == "grpo":
+        spec |= {"datasets": [lab.put("asked.jsonl", [{"prompt": row["prompt"]} for row in ROWS])]}
+        spec |= {"rewards": [{"name": "brief", "length": {"max": 3}}]}
+    with pytest.raises(InvalidSpec, match="has bias: all, so it trains weights of the base model"):
+        lab.build(lab.context("aligned", spec, adapter))
+    compared = lab.context("aligned", spec | {"referenceModel": {"fromJob": {"name": "base"}}}, adapter)
+    lab.build(replace(compared, run=compared.run.model_copy(update={"reference": base})))

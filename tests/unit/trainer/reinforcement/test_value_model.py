@@ -83,3 +83,19 @@ def test_nothing_is_expected_at_first(lab: Any, base: Any, ppo_spec: Spec) -> No
     critic = lab.build(lab.context("ppo", ppo_spec(), base)).trainer._pair.critic
     ids = torch.arange(10, 30)[None]
     assert not critic(ids, torch.ones_like(ids)).any()
+
+
+def test_dropout_is_off_also_where_no_module_stands_for_it() -> None:
+    """OPT drops by function, and whole layers."""
+    from transformers import OPTConfig, OPTForCausalLM
+
+    from tunesmith_trainer.reinforcement.critic import without_dropout
+
+    sizes = {"vocab_size": 64, "hidden_size": 16, "word_embed_proj_dim": 16, "ffn_dim": 32, "num_attention_heads": 2}
+    drops = {"dropout": 0.5, "attention_dropout": 0.5, "layerdrop": 0.5}
+    model = OPTForCausalLM(OPTConfig(num_hidden_layers=2, max_position_embeddings=32, **sizes, **drops))
+    ids = torch.arange(3, 20)[None]
+    with torch.no_grad():
+        expected = model.eval()(ids).logits
+        without_dropout(model)
+        assert torch.equal(model.train()(ids).logits, expected)

@@ -1,6 +1,5 @@
 """The rewards that need nothing but the completion and its row."""
 
-import time
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -27,7 +26,6 @@ def test_a_pattern_is_searched_or_matches_all(score: Score) -> None:
 def test_a_pattern_that_runs_away_is_stopped_and_counted(make: Callable[..., Rewards]) -> None:
     (function,) = make({"regex": {"pattern": "(a|aa)+$"}}).functions
     told: dict[str, float] = {}
-    start = time.monotonic()
     scores = function(
         prompts=["?"] * 2,
         completions=["a" * 80 + "b", "aa"],
@@ -35,7 +33,6 @@ def test_a_pattern_that_runs_away_is_stopped_and_counted(make: Callable[..., Rew
         log_metric=lambda name, value: told.update({name: value}),
     )
     assert scores == [None, 1]
-    assert time.monotonic() - start < 5
     assert dict(function.failures.counts) == {"pattern '(a|aa)+$' takes longer than 0.5 s": 1}
     assert told == {"rewards/it/failures": 0.5}
 
@@ -136,8 +133,9 @@ def test_each_reward_and_the_weighted_sum(make: Callable[..., Rewards]) -> None:
     )
     assert [function.__name__ for function in rewards.functions] == ["answer", "short"]
     assert rewards.weights == [2, -0.5]
+    columns: dict[str, Any] = {"answer": ["4", "4", "?"], "self": [1, 2, 3]}
     scored = rewards.score(
-        prompts=["?"] * 3, completions=["4", "5", "4"], completion_ids=[[1], [1, 2], [1, 2]], answer=["4", "4", "?"]
+        prompts=["?"] * 3, completions=["4", "5", "4"], completion_ids=[[1], [1, 2], [1, 2]], **columns
     )
     assert scored.by_name == {"answer": [1, 0, None], "short": [1, 0, 0]}
     assert scored.totals == [1.5, 0, 0]
@@ -148,10 +146,6 @@ def test_each_reward_and_the_weighted_sum(make: Callable[..., Rewards]) -> None:
 def test_a_completion_that_nothing_is_known_of_has_no_sum() -> None:
     assert weighted_sum([None, None], [1, 1]) is None
     assert weighted_sum([None, 2.0], [1, 3]) == 6
-
-
-def test_what_trl_tells_beside_the_columns_is_no_column(score: Score) -> None:
-    assert score({"answer": {}}, "4", answer=["4"], trainer_state=object(), log_extra=print, environments=None) == [1]
 
 
 @pytest.mark.parametrize(

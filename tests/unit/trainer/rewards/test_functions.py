@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -65,9 +64,9 @@ def call(function: RewardFunction, *completions: str, **columns: Any) -> Any:
     )
 
 
-def test_it_gets_what_trl_gives_and_says_a_figure_for_each(use: Callable[..., RewardFunction]) -> None:
+def test_it_gets_the_columns_and_says_a_figure_for_each(use: Callable[..., RewardFunction]) -> None:
     function = use("lengths")
-    assert call(function, "ab", "", "é", worth=[2, 5, None], trainer_state=object()) == [4, 0, None]
+    assert call(function, "ab", "", "é", worth=[2, 5, None]) == [4, 0, None]
     assert not function.failures.counts
 
 
@@ -79,15 +78,17 @@ def test_the_first_call_that_fails_is_told_and_all_are_counted(
     (process,) = call(function, "fine", log_metric=lambda *figure: told.append(figure))
     with caplog.at_level(logging.WARNING):
         for text in ("raise", "raise", "exit"):
-            assert call(function, text, "raise", log_metric=lambda *figure: told.append(figure)) == [None, None]
+            assert call(function, text, "", log_metric=lambda *figure: told.append(figure)) == [None, None]
     assert call(function, "fine") == [process], "an exception does not cost the process"
     raised = "moody of key rewards.py of ConfigMap code raises ValueError at line 14"
-    assert function.failures.counts == {raised: 6}
-    (message,) = [record.message for record in caplog.records]
-    assert message == (
+    ended = "moody of key rewards.py of ConfigMap code raises SystemExit at line 20"
+    assert function.failures.counts == {raised: 4, ended: 2}
+    first, second = (record.message for record in caplog.records)
+    assert first == (
         f"reward own is left out of a completion's sum: {raised}: invalid literal for int() with base 10: 'raise';"
         " told once, counted on"
     )
+    assert second == f"reward own is left out of a completion's sum: {ended}; told once, counted on"
     assert told == [("rewards/own/failures", 1.0)] * 3
 
 
@@ -96,9 +97,7 @@ def test_a_process_that_hangs_or_dies_is_replaced(use: Callable[..., RewardFunct
     function = use("moody")
     seen = call(function, "fine")
     for text in ("hang", "leave"):
-        start = time.monotonic()
         assert call(function, text) == [None]
-        assert time.monotonic() - start < 10
         with pytest.raises(ProcessLookupError):
             os.kill(int(seen[-1]), 0)
         seen += call(function, "fine")

@@ -14,7 +14,7 @@ from tunesmith_api.v1alpha1.status import VolumePath
 CODE = """
 calls = 0
 
-def moody(completions, topic, **_):
+def moody(prompts, completions, completion_ids, topic):
     global calls
     calls += 1
     if calls % 2:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.data.packing import make_collator
+from tunesmith_trainer.methods.arguments import config_arguments
 from tunesmith_trainer.methods.plan import TrainingPlan
 from tunesmith_trainer.models.adapters.lora import lora_b_ratio
 from tunesmith_trainer.models.adapters.settling import settle_adapter
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
     from tunesmith_trainer.data.feed import Feed
     from tunesmith_trainer.methods.causal_trainer import CausalTrainer
     from tunesmith_trainer.models.prepare import ModelPlan
+
+
+def causal_arguments(context: RunContext, pad_to_multiple_of: int | None) -> dict[str, Any]:
+    """Return the arguments of trl.SFTConfig; see `methods.Method`.
+
+    Args:
+        context: The run.
+        pad_to_multiple_of: What the length of a batch is a multiple of.
+    """
+    from trl import SFTConfig
+
+    # Rows are token ids already.
+    ready = {"skip_prepare_dataset": True}
+    return config_arguments(context, SFTConfig, dataset_kwargs=ready, pad_to_multiple_of=pad_to_multiple_of)
 
 
 @dataclass(frozen=True)

@@ -7,32 +7,14 @@ from typing import TYPE_CHECKING, Any
 from tunesmith_api.v1alpha1.methods.dpo import Dpo
 from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.methods.arguments import config_arguments, method_block
-from tunesmith_trainer.methods.preference import PreferenceTask, make_pair_feed, open_pairs
-from tunesmith_trainer.models.adapters.settling import require_unchanged_base
-from tunesmith_trainer.models.reference import reference_model
+from tunesmith_trainer.methods.preference import make_pair_feed, open_pairs
+from tunesmith_trainer.methods.task import TableTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.methods.plan import TrainingPlan
-
-# Arguments of trl.DPOConfig that the block has under the same name.
-_SAME = (
-    "beta",
-    "label_smoothing",
-    "f_divergence_type",
-    "f_alpha_divergence_coef",
-    "ld_alpha",
-    "use_weighting",
-    "discopop_tau",
-    "precompute_ref_log_probs",
-    "precompute_ref_batch_size",
-    "sync_ref_model",
-    "ref_model_mixup_alpha",
-    "ref_model_sync_steps",
-    "pad_to_multiple_of",
-)
 
 open_rows = open_pairs
 make_feed = make_pair_feed
@@ -45,20 +27,16 @@ def build(context: RunContext) -> TrainingPlan:
     from tunesmith_trainer.methods.dpo_trainer import PreparedDPOTrainer
 
     options = method_block(context, Dpo)
-    task = PreferenceTask.begin(context, DPOConfig(**trl_arguments(context)))
+    arguments = DPOConfig(**trl_arguments(context))
+    task = TableTask.begin(context, arguments, open_rows=open_rows, make_feed=make_feed)
     if options.sync_ref_model and task.source.trains_adapter:
         raise InvalidSpec(
             "spec.dpo.syncRefModel: an earlier adapter is trained further, and its frozen copy can not follow it;"
             " remove syncRefModel, or use model.fromJob.fromAdapter: merge without peft"
         )
     prepared = task.source.load(task.tokenizer)
-    if prepared.adapter_config is not None and context.run.reference is None:
-        require_unchanged_base(prepared.adapter_config)
-    # Before the first step the model itself is what it will be compared with.
-    ahead = options.precompute_ref_log_probs and context.run.reference is None
-    reference = None if ahead else reference_model(context, prepared, task.tokenizer)
-    trainer = PreparedDPOTrainer(ref_model=reference, **task.trainer_arguments(prepared))
-    return task.plan(trainer, prepared)
+    reference = task.reference(prepared, ahead=options.precompute_ref_log_probs)
+    return task.plan(PreparedDPOTrainer(ref_model=reference, **task.trainer_arguments(prepared)), prepared)
 
 
 def trl_arguments(context: RunContext) -> dict[str, Any]:
@@ -67,8 +45,9 @@ def trl_arguments(context: RunContext) -> dict[str, Any]:
 
     options = method_block(context, Dpo)
     losses, weights = zip(*_losses(options), strict=True)
-    own = {name: getattr(options, name) for name in _SAME}
-    return config_arguments(context, DPOConfig, **own, loss_type=list(losses), loss_weights=list(weights))
+    # The block's fields have TRL's names.
+    own = options.model_dump() | {"loss_type": list(losses), "loss_weights": list(weights)}
+    return config_arguments(context, DPOConfig, **own)
 
 
 def _losses(options: Dpo) -> Iterator[tuple[str, float]]:

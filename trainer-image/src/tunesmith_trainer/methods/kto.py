@@ -13,9 +13,7 @@ from tunesmith_trainer.data.encode import Encoder, encode_labelled
 from tunesmith_trainer.data.feed import Feed
 from tunesmith_trainer.data.tables import pair_with_neighbours, shuffle_table
 from tunesmith_trainer.methods.arguments import config_arguments, method_block
-from tunesmith_trainer.methods.preference import PreferenceTask
-from tunesmith_trainer.models.adapters.settling import require_unchanged_base
-from tunesmith_trainer.models.reference import reference_model
+from tunesmith_trainer.methods.task import TableTask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,13 +32,9 @@ def build(context: RunContext) -> TrainingPlan:
     from tunesmith_trainer.methods.kto_trainer import PreparedKTOTrainer
 
     arguments = KTOConfig(**trl_arguments(context))
-    task = _ordered(PreferenceTask.begin(context, arguments, open_rows=open_rows, make_feed=make_feed))
+    task = _ordered(TableTask.begin(context, arguments, open_rows=open_rows, make_feed=make_feed))
     prepared = task.source.load(task.tokenizer)
-    if prepared.adapter_config is not None and context.run.reference is None:
-        require_unchanged_base(prepared.adapter_config)
-    # Before the first step the model itself is what it will be compared with.
-    ahead = method_block(context, Kto).precompute_ref_log_probs and context.run.reference is None
-    reference = None if ahead else reference_model(context, prepared, task.tokenizer)
+    reference = task.reference(prepared, ahead=method_block(context, Kto).precompute_ref_log_probs)
     return task.plan(PreparedKTOTrainer(ref_model=reference, **task.trainer_arguments(prepared)), prepared)
 
 
@@ -48,8 +42,8 @@ def trl_arguments(context: RunContext) -> dict[str, Any]:
     """Return the arguments of trl.KTOConfig; see `methods.Method`."""
     from trl import KTOConfig
 
-    block = method_block(context, Kto)
-    own = {name: getattr(block, name) for name in type(block).model_fields}
+    # The block's fields have TRL's names.
+    own = method_block(context, Kto).model_dump()
     return config_arguments(context, KTOConfig, **own, train_sampling_strategy="sequential")
 
 
@@ -68,7 +62,7 @@ def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:
     )
 
 
-def _ordered(task: PreferenceTask) -> PreferenceTask:
+def _ordered(task: TableTask) -> TableTask:
     """Return the rows as they are trained on: drawn once, and paired with their neighbours.
 
     The sampler keeps their order, so that rows that are paired meet in a micro-batch. Classes of rows that follow each

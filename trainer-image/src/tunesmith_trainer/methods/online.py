@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,9 @@ from tunesmith_trainer.data.encode import Encoder
 from tunesmith_trainer.data.prompts import by_name, open_prompts, prompt_feed
 from tunesmith_trainer.errors import DataError, InvalidSpec
 from tunesmith_trainer.methods.arguments import config_arguments, method_block
-from tunesmith_trainer.methods.plan import TrainingPlan
-from tunesmith_trainer.models.adapters.lora import lora_b_ratio
-from tunesmith_trainer.models.adapters.settling import require_unchanged_base, settle_adapter
+from tunesmith_trainer.methods.task import TableTask
+from tunesmith_trainer.models.adapters.settling import settle_adapter
 from tunesmith_trainer.models.head import use_plain_head
-from tunesmith_trainer.models.prepare import plan_model
-from tunesmith_trainer.models.reference import reference_model
-from tunesmith_trainer.models.tokenizers import ensure_chat_template
 from tunesmith_trainer.rewards import build_rewards
 
 if TYPE_CHECKING:
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
     from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.data.feed import Feed
     from tunesmith_trainer.methods.online_trainer import OnlineTrainer
+    from tunesmith_trainer.methods.plan import TrainingPlan
     from tunesmith_trainer.rewards.base import RewardFunction, Scores
 
 open_rows = open_prompts
@@ -36,6 +34,18 @@ open_rows = open_prompts
 # What must not be set beside the spec: columns are for rewards, whose weights the spec has; the table of completions is
 # ours; and so is the reference, which TRL would look for in vain to let it follow.
 _OURS = {"remove_unused_columns": False, "reward_weights": None, "log_completions": False, "sync_ref_model": False}
+# What would change nothing then, nor without tools and DeepSpeed, which no job has.
+_IDLE = (
+    "log_completions_hub_repo",
+    "log_multimodal",
+    "log_unique_prompts",
+    "num_completions_to_print",
+    "ref_model_mixup_alpha",
+    "ref_model_sync_steps",
+    "max_tool_calling_iterations",
+    "ds3_gather_for_generation",
+)
+_VLLM = "vllm_"
 
 
 def online_plan(
@@ -48,49 +58,19 @@ def online_plan(
         arguments: The trainer's arguments.
         trainer_class: The trainer of the method.
     """
-    corpora = open_rows(context)
-    source = plan_model(context, arguments)
-    tokenizer = source.tokenizer((), arguments)
-    given_template = corpora.chat and ensure_chat_template(tokenizer)
-    feed = make_feed(context, tokenizer)
-    rows, told = feed.table(corpora.train, "train on")
-    _require_groups(rows, arguments)
-    held_out, held_out_told = feed.table(corpora.evaluation, "evaluate on") if corpora.evaluation else (None, None)
-    prepared = source.load(tokenizer)
-    rewards = build_rewards(context, tokenizer)
+    task = TableTask.begin(context, arguments, open_rows=open_rows, make_feed=make_feed)
+    _require_groups(task.train, arguments)
+    prepared = task.source.load(task.tokenizer)
+    rewards = build_rewards(context, task.tokenizer)
     arguments.reward_weights = rewards.weights
-    reference = None
-    if arguments.beta:
-        reference = reference_model(context, prepared, tokenizer)
-        if reference is None and prepared.adapter_config is not None:
-            require_unchanged_base(prepared.adapter_config)
     trainer = trainer_class(
-        training=context.run.spec.training,
-        lora_b_ratio=lora_b_ratio(context.run.spec.peft),
-        reference=reference,
-        model=prepared.model,
+        reference=task.reference(prepared) if arguments.beta else None,
         reward_funcs=[_as_trl_calls(reward) for reward in rewards.functions],
-        args=arguments,
-        train_dataset=rows,
-        eval_dataset=held_out,
-        processing_class=tokenizer,
-        peft_config=prepared.adapter,
+        **task.trainer_arguments(prepared),
     )
     settle_adapter(trainer.model)
     use_plain_head(trainer)
-    return TrainingPlan(
-        trainer=trainer,
-        output=prepared.output,
-        evaluates=held_out is not None,
-        data_digest=corpora.digest,
-        data_report=corpora.report
-        | {
-            "train": told,
-            "evaluation": held_out_told,
-            "chatTemplateGiven": given_template,
-            "rewards": rewards.report,
-        },
-    )
+    return task.plan(trainer, prepared, rewards=rewards.report)
 
 
 def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:
@@ -111,24 +91,30 @@ def online_arguments(context: RunContext, config: type) -> dict[str, Any]:
         config,
         # The block's fields have TRL's names.
         **block.model_dump(exclude={"vllm"}),
-        **_vllm(block.vllm, training.max_length),
+        **_vllm(block.vllm, training.max_length, config),
         shuffle_dataset=training.train_sampling_strategy != "sequential",
         **_OURS,
+        **_defaults(config, _IDLE),
     )
     # A prompt that leaves a completion no room is left out before; TRL cuts nothing.
     del arguments["max_length"]
     return arguments
 
 
-def _vllm(vllm: Vllm | None, max_length: int) -> dict[str, Any]:
+def _defaults(config: type, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the defaults of arguments, by their names or beginnings, which `extraArguments` can not change then."""
+    return {field.name: field.default for field in dataclasses.fields(config) if field.name.startswith(names)}
+
+
+def _vllm(vllm: Vllm | None, max_length: int, config: type) -> dict[str, Any]:
     if vllm is None:
-        return {"use_vllm": False}
+        return {"use_vllm": False} | _defaults(config, (_VLLM,))
     if importlib.util.find_spec("vllm") is None:
         raise InvalidSpec(
             "spec: the method's block asks for vllm, which this trainer image lacks; remove it, or name an accelerator"
             " profile whose image brings vLLM"
         )
-    arguments = {f"vllm_{name}": value for name, value in vllm.model_dump(exclude_none=True).items()}
+    arguments = {f"{_VLLM}{name}": value for name, value in vllm.model_dump().items()}
     return {"use_vllm": True, **arguments} | ({"vllm_max_model_length": max_length} if vllm.mode == "colocate" else {})
 
 

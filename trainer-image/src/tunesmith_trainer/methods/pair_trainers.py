@@ -13,7 +13,8 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from typing_extensions import override
 
 from tunesmith_trainer.data.encode import IGNORED
-from tunesmith_trainer.methods.preference import PreferenceTask
+from tunesmith_trainer.methods.preference import make_pair_feed, open_pairs
+from tunesmith_trainer.methods.task import TableTask
 from tunesmith_trainer.models.adapters.settling import settle_adapter
 from tunesmith_trainer.optimizers.trainer import SpecTrainer
 
@@ -126,7 +127,7 @@ def pair_plan(
         trainer_class: The trainer of the method.
         pad_to_multiple_of: What the length of a batch is a multiple of.
     """
-    task = PreferenceTask.begin(context, arguments)
+    task = TableTask.begin(context, arguments, open_rows=open_pairs, make_feed=make_pair_feed)
     prepared = task.source.load(task.tokenizer)
     trainer = trainer_class(pad_to_multiple_of=pad_to_multiple_of, **task.trainer_arguments(prepared))
     return task.plan(trainer, prepared)

@@ -9,15 +9,13 @@ from tunesmith_trainer.data.encode import Encoder
 from tunesmith_trainer.data.prompts import open_prompts, prompt_feed
 from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.methods.arguments import config_arguments, method_block
-from tunesmith_trainer.methods.plan import TrainingPlan
+from tunesmith_trainer.methods.task import TableTask
 from tunesmith_trainer.models.adapters.lora import lora_b_ratio
 from tunesmith_trainer.models.adapters.saved import ADAPTER
 from tunesmith_trainer.models.adapters.settling import settle_adapter
 from tunesmith_trainer.models.classifier import load_classifier
 from tunesmith_trainer.models.places import find_folders
-from tunesmith_trainer.models.prepare import plan_model
 from tunesmith_trainer.models.reference import reference_model
-from tunesmith_trainer.models.tokenizers import ensure_chat_template
 from tunesmith_trainer.rewards import build_rewards, rewards_of
 from tunesmith_trainer.rewards.tokenizers import is_foreign
 
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
 
     from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.data.feed import Feed
+    from tunesmith_trainer.methods.plan import TrainingPlan
     from tunesmith_trainer.models.prepare import PreparedModel
     from tunesmith_trainer.reinforcement.critic import Critic
 
@@ -40,36 +39,24 @@ def build(context: RunContext) -> TrainingPlan:
     from tunesmith_trainer.methods.ppo_trainer import PPOConfig, PPOTrainer
     from tunesmith_trainer.models.twin import frozen_twin
 
-    # Makes the processes know each other, which then fetch rows once for all.
     arguments = PPOConfig(**trl_arguments(context))
-    corpora = open_rows(context)
-    source = plan_model(context, arguments)
-    tokenizer = source.tokenizer((), arguments)
-    given_template = corpora.chat and ensure_chat_template(tokenizer)
-    rows, report = make_feed(context, tokenizer).table(corpora.train, "train on")
-    rewards = build_rewards(context, tokenizer)
-    prepared = source.load(tokenizer)
+    task = TableTask.begin(context, arguments, open_rows=open_rows, make_feed=make_feed)
+    rewards = build_rewards(context, task.tokenizer)
+    prepared = task.source.load(task.tokenizer)
     policy = _policy(prepared, arguments)
     trainer = PPOTrainer(
         training=context.run.spec.training,
         lora_b_ratio=lora_b_ratio(context.run.spec.peft),
         model=policy,
         args=arguments,
-        train_dataset=rows,
-        processing_class=tokenizer,
+        train_dataset=task.train,
+        processing_class=task.tokenizer,
         ppo=method_block(context, Ppo),
-        critic=_critic(context, policy, tokenizer, arguments),
-        reference=reference_model(context, prepared, tokenizer) or frozen_twin(policy),
+        critic=_critic(context, policy, task.tokenizer, arguments),
+        reference=reference_model(context, prepared, task.tokenizer) or frozen_twin(policy),
         rewards=rewards,
     )
-    return TrainingPlan(
-        trainer=trainer,
-        output=prepared.output,
-        evaluates=False,
-        data_digest=corpora.digest,
-        data_report=corpora.report
-        | {"train": report, "evaluation": None, "chatTemplateGiven": given_template, "rewards": rewards.report},
-    )
+    return task.plan(trainer, prepared, rewards=rewards.report)
 
 
 def trl_arguments(context: RunContext) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from tunesmith_api.v1alpha1.methods.pretrain import Pretrain
 from tunesmith_trainer.data.corpus import open_corpora
 from tunesmith_trainer.data.encode import Encoder, encode_texts
 from tunesmith_trainer.data.feed import Feed
-from tunesmith_trainer.methods.arguments import config_arguments, method_block
-from tunesmith_trainer.methods.causal import CausalTask
+from tunesmith_trainer.methods.arguments import method_block
+from tunesmith_trainer.methods.causal import CausalTask, causal_arguments
 from tunesmith_trainer.models.prepare import plan_model
 
 if TYPE_CHECKING:
@@ -44,11 +44,7 @@ def build(context: RunContext) -> TrainingPlan:
 
 def trl_arguments(context: RunContext) -> dict[str, Any]:
     """Return the arguments of trl.SFTConfig; see `methods.Method`."""
-    from trl import SFTConfig
-
-    padding = method_block(context, Pretrain).pad_to_multiple_of
-    own = {"dataset_kwargs": {"skip_prepare_dataset": True}, "pad_to_multiple_of": padding}
-    return config_arguments(context, SFTConfig, **own)
+    return causal_arguments(context, method_block(context, Pretrain).pad_to_multiple_of)
 
 
 def open_rows(context: RunContext) -> Corpora:

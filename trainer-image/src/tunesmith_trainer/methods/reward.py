@@ -8,7 +8,8 @@ from tunesmith_api.v1alpha1.methods.reward import RewardModelling
 from tunesmith_trainer.data.encode import Encoder, encode_comparisons
 from tunesmith_trainer.data.feed import Feed
 from tunesmith_trainer.methods.arguments import config_arguments, method_block
-from tunesmith_trainer.methods.preference import PreferenceTask, open_pairs
+from tunesmith_trainer.methods.preference import open_pairs
+from tunesmith_trainer.methods.task import TableTask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,7 +27,7 @@ def build(context: RunContext) -> TrainingPlan:
     from tunesmith_trainer.methods.reward_trainer import PreparedRewardTrainer
 
     arguments = RewardConfig(**trl_arguments(context))
-    task = PreferenceTask.begin(context, arguments, make_feed=make_feed)
+    task = TableTask.begin(context, arguments, open_rows=open_rows, make_feed=make_feed)
     prepared = task.source.load(task.tokenizer)
     return task.plan(PreparedRewardTrainer(**task.trainer_arguments(prepared)), prepared)
 
@@ -35,9 +36,8 @@ def trl_arguments(context: RunContext) -> dict[str, Any]:
     """Return the arguments of trl.RewardConfig; see `methods.Method`."""
     from trl import RewardConfig
 
-    block = method_block(context, RewardModelling)
-    own = {"center_rewards_coefficient": block.center_rewards_coefficient, "disable_dropout": block.disable_dropout}
-    return config_arguments(context, RewardConfig, **own)
+    # The block's fields have TRL's names.
+    return config_arguments(context, RewardConfig, **method_block(context, RewardModelling).model_dump())
 
 
 def make_feed(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> Feed:

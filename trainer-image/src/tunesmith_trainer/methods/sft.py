@@ -10,8 +10,8 @@ from tunesmith_trainer.data.encode import Encoder, LossMask, encode_sequences
 from tunesmith_trainer.data.feed import Feed
 from tunesmith_trainer.data.spoken import spoken_template
 from tunesmith_trainer.errors import InvalidSpec
-from tunesmith_trainer.methods.arguments import config_arguments, method_block
-from tunesmith_trainer.methods.causal import CausalTask
+from tunesmith_trainer.methods.arguments import method_block
+from tunesmith_trainer.methods.causal import CausalTask, causal_arguments
 from tunesmith_trainer.models.prepare import plan_model
 from tunesmith_trainer.models.tokenizers import ensure_chat_template
 
@@ -43,11 +43,7 @@ def build(context: RunContext) -> TrainingPlan:
 
 def trl_arguments(context: RunContext) -> dict[str, Any]:
     """Return the arguments of trl.SFTConfig; see `methods.Method`."""
-    from trl import SFTConfig
-
-    padding = method_block(context, Sft).pad_to_multiple_of
-    own = {"dataset_kwargs": {"skip_prepare_dataset": True}, "pad_to_multiple_of": padding}
-    return config_arguments(context, SFTConfig, **own)
+    return causal_arguments(context, method_block(context, Sft).pad_to_multiple_of)
 
 
 def open_rows(context: RunContext) -> Corpora:

@@ -36,7 +36,8 @@ class Critic(nn.Module):
     def of(cls, policy: PreTrainedModel | PeftModel) -> Critic:
         """Return a value model that begins as the policy's decoder, and expects nothing of any token.
 
-        It shares what the policy does not train: beside an adapter it is one more adapter and a head.
+        It shares what the policy does not train: beside an adapter it is one more adapter and a head, and a head alone
+        beside learnt embeddings, which are none of the decoder's.
         """
         model = policy.get_base_model() if hasattr(policy, "peft_config") else policy
         head = nn.Linear(model.config.get_text_config().hidden_size, 1, device=model.device, dtype=torch.float32)
@@ -111,5 +112,7 @@ def without_dropout(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        elif isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+        # Attentions, whole layers and some models' residuals drop by function.
+        for name, value in list(vars(module).items()):
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)

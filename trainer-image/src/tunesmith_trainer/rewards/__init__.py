@@ -1,4 +1,4 @@
-"""`spec.rewards`: what scores completions, as functions that TRL's trainers take."""
+"""`spec.rewards`: what scores completions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Rewards:
     """The rewards of a run.
 
     Attributes:
-        functions: One for each reward, named after it; for `reward_funcs` of TRL's trainers.
+        functions: One for each reward, named after it.
         weights: Their factors in the sum; for `reward_weights` of TRL's configs.
     """
 
@@ -58,6 +58,7 @@ class Rewards:
 
     def score(
         self,
+        /,  # a column may be called so
         *,
         prompts: list[Content],
         completions: list[Content],

@@ -1,4 +1,4 @@
-"""What every reward has in common: TRL's signature outside, one completion or one batch at a time inside."""
+"""What every reward has in common: columns by name outside, one completion or one batch at a time inside."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def each(score: Callable[[Sample], float | None]) -> Scorer:
 
 
 class RewardFunction:
-    """A reward as `reward_funcs` of TRL's trainers takes it; TRL logs it under `__name__`."""
+    """A reward, told of under its `__name__`, as TRL calls that of a function."""
 
     def __init__(self, name: str, score: Scorer, facts: Mapping[str, Any] | None = None) -> None:
         """Make one.
@@ -135,6 +135,7 @@ class RewardFunction:
 
     def __call__(
         self,
+        /,  # a column may be called so
         *,
         prompts: list[Content],
         completions: list[Content],
@@ -149,17 +150,11 @@ class RewardFunction:
             completions: What the model wrote.
             completion_ids: The same as token ids.
             log_metric: Told the share of completions without a figure, once there was one.
-            columns: The further columns of the rows, and what else TRL tells.
+            columns: The further columns of the rows.
         """
-        # TRL adds its own state and functions to the columns.
-        of_rows = {name: values for name, values in columns.items() if _is_column(values, len(completions))}
         before = self.failures.counts.total()
-        scores = self._score(Batch(prompts, completions, completion_ids, of_rows), self.failures)
+        scores = self._score(Batch(prompts, completions, completion_ids, columns), self.failures)
         failed = self.failures.counts.total()
         if log_metric is not None and failed:
             log_metric(f"rewards/{self.__name__}/failures", (failed - before) / max(1, len(completions)))
         return scores
-
-
-def _is_column(values: object, length: int) -> bool:
-    return isinstance(values, list) and len(values) == length
