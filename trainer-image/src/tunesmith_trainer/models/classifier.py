@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.models.adapters.modules import SCORE_HEADS
-from tunesmith_trainer.models.adapters.saved import read_config
+from tunesmith_trainer.models.adapters.saved import continue_adapter, read_config
 from tunesmith_trainer.models.causal import is_classifier, read_model_config, require_causal, runs_own_code
 from tunesmith_trainer.models.folders import ADAPTER_WEIGHTS
 from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
@@ -51,15 +51,13 @@ def load_classifier(base: Folder, adapter: Folder | None, dtype: str, source: Mo
         ModelNotFound: It is not whole.
         InvalidSpec: It is no classifier with one score.
     """
-    from peft import PeftModel
-
     base.require_model()
     require_classifier(base, adapter, trusted=source.trust_remote_code)
     # Only an adapter brings the head that is drawn here.
     model: PreTrainedModel | PeftModel = classifier_weights(base, dtype, source, seed=0)
     if adapter is not None:
         make_room(model, read_config(adapter))
-        model = PeftModel.from_pretrained(model, adapter.path, local_files_only=True)
+        model = continue_adapter(model, adapter)
     tokenizer = load_own_tokenizer(base, adapter, trusted=source.trust_remote_code)
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     return Classifier(model.eval().requires_grad_(requires_grad=False), tokenizer)
@@ -148,11 +146,8 @@ def require_score_adapter(adapter: Folder) -> None:
         ModelNotFound: It can not be read.
         InvalidSpec: It brings none.
     """
-    from safetensors import safe_open
-
     task = read_config(adapter).task_type
-    with safe_open(adapter.path / ADAPTER_WEIGHTS, framework="pt") as weights:
-        headed = any(part in SCORE_HEADS for name in weights.keys() for part in name.split("."))  # noqa: SIM118 - no mapping
+    headed = any(part in SCORE_HEADS for name in adapter.weight_names(ADAPTER_WEIGHTS) for part in name.split("."))
     if task != "SEQ_CLS" or not headed:
         raise InvalidSpec(
             f"{adapter.name} was trained for {task} and brings no score head to score texts with; choose one that was"

@@ -10,6 +10,7 @@ from tunesmith_api.pod import claim_path
 from tunesmith_api.v1alpha1.status import HubModel
 from tunesmith_trainer.errors import ModelNotFound
 from tunesmith_trainer.manifests import damage, read_manifest
+from tunesmith_trainer.models.tokenizers import first_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +86,22 @@ class Folder:
         """
         self._require((ADAPTER_CONFIG,), "it is no adapter folder as peft writes it")
         self._require((ADAPTER_WEIGHTS,), "save the adapter as safetensors, with save_pretrained")
+
+    def weight_names(self, file: str) -> list[str]:
+        """Return the names of the weights in a file, whose header also tells how long it must be.
+
+        Raises:
+            ModelNotFound: The file is missing or cut off.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path / file, framework="pt") as weights:
+                return list(weights.keys())
+        except (OSError, SafetensorError) as error:
+            raise ModelNotFound(
+                f"{self.name}: {file} can not be read: {first_line(error)}; copy the whole folder"
+            ) from error
 
     def _require(self, names: tuple[str, ...], remedy: str) -> None:
         if not any((self.path / name).is_file() for name in names):

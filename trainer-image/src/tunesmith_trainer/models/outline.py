@@ -106,16 +106,8 @@ def without_weights(folder: Folder, task: Task, *, trusted: bool) -> PreTrainedM
 
 def _require_readable(folder: Folder) -> None:
     """Refuse weights of which a file is missing or cut off; their headers tell how long they must be."""
-    from safetensors import SafetensorError, safe_open
-
     for name in _weight_files(folder):
-        try:
-            with safe_open(folder.path / name, framework="pt"):
-                pass
-        except (OSError, SafetensorError) as error:
-            raise ModelNotFound(
-                f"{folder.name}: {name} can not be read: {first_line(error)}; copy the whole folder"
-            ) from error
+        folder.weight_names(name)
 
 
 def _weight_files(folder: Folder) -> list[str]:
