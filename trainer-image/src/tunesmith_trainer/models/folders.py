@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from tunesmith_api.manifest import MANIFEST_FILE
 from tunesmith_api.pod import claim_path
 from tunesmith_api.v1alpha1.status import HubModel
-from tunesmith_trainer.errors import ModelNotFound
+from tunesmith_trainer.errors import ModelNotFound, first_line
 from tunesmith_trainer.manifests import damage, read_manifest
-from tunesmith_trainer.models.tokenizers import first_line
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.peft import Lora, Peft
 from tunesmith_api.v1alpha1.status import HubModel
-from tunesmith_trainer.errors import ModelNotFound
+from tunesmith_trainer.errors import ModelNotFound, first_line
 from tunesmith_trainer.models import adapters
 from tunesmith_trainer.models.architectures.choice import new_config
 from tunesmith_trainer.models.architectures.registration import register
 from tunesmith_trainer.models.causal import require_causal
 from tunesmith_trainer.models.classifier import has_score_head
 from tunesmith_trainer.models.memory import ModelShape, meta_model
-from tunesmith_trainer.models.tokenizers import first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

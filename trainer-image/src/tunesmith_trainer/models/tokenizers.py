@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunesmith_trainer.errors import ModelNotFound
+from tunesmith_trainer.errors import ModelNotFound, first_line
 from tunesmith_trainer.models.architectures.registration import register
 
 if TYPE_CHECKING:
@@ -83,8 +83,3 @@ def stop_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     vocabulary, template = tokenizer.get_vocab(), str(tokenizer.chat_template)
     ends = [end for end in (MESSAGE_END, _LLAMA_MESSAGE_END) if end in vocabulary and end in template]
     return list(dict.fromkeys([tokenizer.eos_token_id, *(vocabulary[end] for end in ends)]))
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type when it has none."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
+from tunesmith_trainer.errors import InvalidSpec, ModelNotFound, first_line
 from tunesmith_trainer.models.architectures.choice import new_config
 from tunesmith_trainer.models.architectures.registration import register
 from tunesmith_trainer.models.causal import require_causal
 from tunesmith_trainer.models.quantized import bits_and_bytes
-from tunesmith_trainer.models.tokenizers import first_line, stop_token_ids
+from tunesmith_trainer.models.tokenizers import stop_token_ids
 
 if TYPE_CHECKING:
     import torch
