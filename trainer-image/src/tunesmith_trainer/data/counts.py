@@ -21,7 +21,7 @@ class Counts:
         rows: Rows that were read.
         used: Rows that are trained on.
         truncated: Rows of these that were longer than `maxLength`.
-        dropped: Rows without a token that carries loss within `maxLength`.
+        dropped: Rows that are left out, as what is learnt from them does not fit in `maxLength`.
         tokens: Tokens of the used rows.
         loss_tokens: Tokens of these that carry loss.
         lengths: Length of each row that was read, in tokens, before it was cut.
