@@ -109,7 +109,9 @@ def _refuse_classifier(base: Path, adapter: Path | None) -> None:
         option, folder = "--adapter", adapter
         scores = read_config(_LocalFolder.at(adapter, "the adapter")).task_type == "SEQ_CLS"
     if scores:
-        raise InvalidSpec(f"{option}: {folder} is a classifier, which scores texts and writes none")
+        raise InvalidSpec(
+            f"{option}: {folder} is a classifier, which scores texts and writes none; use it as --reward-model"
+        )
 
 
 def _named_base(adapter: Path | None, option: str, remedy: str) -> Path:

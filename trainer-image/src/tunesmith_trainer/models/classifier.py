@@ -12,7 +12,7 @@ from tunesmith_trainer.models.causal import is_classifier, read_model_config, re
 from tunesmith_trainer.models.folders import ADAPTER_WEIGHTS
 from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
 from tunesmith_trainer.models.vocabulary import make_room
-from tunesmith_trainer.models.weights import read_weights, require_whole
+from tunesmith_trainer.models.weights import read_weights, require_whole, set_padding
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -59,7 +59,7 @@ def load_classifier(base: Folder, adapter: Folder | None, dtype: str, source: Mo
         make_room(model, read_config(adapter))
         model = continue_adapter(model, adapter)
     tokenizer = load_own_tokenizer(base, adapter, trusted=source.trust_remote_code)
-    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    set_padding(model, tokenizer)
     return Classifier(model.eval().requires_grad_(requires_grad=False), tokenizer)
 
 
@@ -129,14 +129,15 @@ def has_score_head(folder: Folder, *, trusted: bool) -> bool:
         InvalidSpec: It is neither, has several scores, or transformers has no classifier of its kind.
     """
     config = read_model_config(folder)
-    if not is_classifier(config):
+    headed = is_classifier(config)
+    if not headed:
         require_causal(folder, trusted=trusted)
     if not runs_own_code(folder, config, _CLASS, trusted=trusted):
         _require_known(folder, str(config.get("model_type")))
     labels = len(config.get("id2label") or range(_DEFAULT_LABELS))
-    if is_classifier(config) and labels != 1:
+    if headed and labels != 1:
         raise InvalidSpec(f"{folder.name} tells {labels} classes apart; choose a classifier with one score")
-    return is_classifier(config)
+    return headed
 
 
 def require_score_adapter(adapter: Folder) -> None:

@@ -13,7 +13,7 @@ from tunesmith_trainer.models.adapters.saved import merge_adapter, read_config
 from tunesmith_trainer.models.classifier import classifier_weights
 from tunesmith_trainer.models.folders import GENERATION_CONFIG, Folder
 from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
-from tunesmith_trainer.models.weights import load_weights, torch_dtype
+from tunesmith_trainer.models.weights import load_weights, set_padding, torch_dtype
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def write_merged(base: Folder, adapter: Folder, source: ModelSource, directory: 
     if (adapter.path / GENERATION_CONFIG).is_file():
         model.generation_config = GenerationConfig.from_pretrained(adapter.path)
     if not model.can_generate():
-        model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+        set_padding(model, tokenizer)
     model.to(torch_dtype(source.dtype)).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 

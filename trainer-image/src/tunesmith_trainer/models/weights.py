@@ -14,6 +14,7 @@ from tunesmith_trainer.models.tokenizers import stop_token_ids
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from tunesmith_api.v1alpha1.architecture import Architecture
@@ -148,8 +149,12 @@ def fit_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ma
     if model.can_generate():
         _set_stop_tokens(model, tokenizer)
     else:
-        # A classifier scores the last token before padding, and looks for that in its config alone.
-        model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+        set_padding(model, tokenizer)
+
+
+def set_padding(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Tell a classifier where padding begins: it scores the token before that, and looks in its config alone."""
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
 
 
 def _set_stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
