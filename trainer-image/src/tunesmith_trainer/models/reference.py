@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 from tunesmith_trainer.errors import InvalidSpec
@@ -42,7 +41,9 @@ def reference_model(
         return _load(context, find_reference(context, context.run.reference, tokenizer), tokenizer)
     if prepared.adapter_config is not None:
         return None
-    return copy.deepcopy(prepared.model).eval().requires_grad_(requires_grad=False)
+    from tunesmith_trainer.models.twin import frozen_twin
+
+    return frozen_twin(prepared.model)
 
 
 def find_reference(
