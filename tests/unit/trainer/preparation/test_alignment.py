@@ -101,7 +101,9 @@ def test_learnt_embeddings_are_no_reference(lab: Any, prepare: Any, model_folder
     model = AutoModelForCausalLM.from_pretrained(model_folder)
     config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
     get_peft_model(model, config).save_pretrained(lab.path("models", "judge"))
-    reference = ResolvedModel(base=VolumePath(claim="models", path="tiny"), adapter=OTHER.base)
+    reference = ResolvedModel(
+        base=VolumePath(claim="models", path="tiny"), adapter=VolumePath(claim="models", path="judge")
+    )
     outcome = prepare(**spec(lab, "dpo"), beside={"reference": reference})
     assert outcome.exit_code == ExitCode.INVALID_SPEC
     assert "spec.referenceModel: the adapter of spec.referenceModel" in outcome.message
