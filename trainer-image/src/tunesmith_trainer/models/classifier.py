@@ -10,7 +10,7 @@ from tunesmith_trainer.models.adapters.modules import SCORE_HEADS
 from tunesmith_trainer.models.adapters.saved import continue_adapter, read_config
 from tunesmith_trainer.models.causal import is_classifier, read_model_config, require_causal, runs_own_code
 from tunesmith_trainer.models.folders import ADAPTER_WEIGHTS
-from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
+from tunesmith_trainer.models.tokenizers import load_own_tokenizer
 from tunesmith_trainer.models.vocabulary import make_room
 from tunesmith_trainer.models.weights import read_weights, require_whole, set_padding
 
@@ -82,12 +82,6 @@ def require_classifier(base: Folder, adapter: Folder | None, *, trusted: bool) -
             f"{base.name} is a language model without a score head: train one on it with method: reward, or choose a"
             " sequence classifier"
         )
-
-
-def load_own_tokenizer(base: Folder, adapter: Folder | None, *, trusted: bool) -> PreTrainedTokenizerBase:
-    """Return the tokenizer that a classifier was trained with; an adapter may bring it."""
-    folder = adapter if adapter is not None and has_tokenizer(adapter.path) else base
-    return load_tokenizer(folder.path, folder.name, trusted=trusted)
 
 
 def classifier_weights(

@@ -12,7 +12,7 @@ from tunesmith_trainer.manifests import read_manifest, seal
 from tunesmith_trainer.models.adapters.saved import merge_adapter, read_config
 from tunesmith_trainer.models.classifier import classifier_weights
 from tunesmith_trainer.models.folders import GENERATION_CONFIG, Folder
-from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
+from tunesmith_trainer.models.tokenizers import load_own_tokenizer
 from tunesmith_trainer.models.weights import load_weights, set_padding, torch_dtype
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def write_merged(base: Folder, adapter: Folder, source: ModelSource, directory: 
 
     # Merged in float32, so that the sum is rounded once.
     model = merge_adapter(_base_of(adapter, base, source), adapter)
-    folder = adapter if has_tokenizer(adapter.path) else base
-    tokenizer = load_tokenizer(folder.path, folder.name, trusted=source.trust_remote_code)
+    tokenizer = load_own_tokenizer(base, adapter, trusted=source.trust_remote_code)
     if (adapter.path / GENERATION_CONFIG).is_file():
         model.generation_config = GenerationConfig.from_pretrained(adapter.path)
     if not model.can_generate():

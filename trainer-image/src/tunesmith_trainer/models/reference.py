@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.models.adapters.saved import merge_adapter, read_config
 from tunesmith_trainer.models.places import find_folders
-from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
+from tunesmith_trainer.models.tokenizers import load_own_tokenizer
 from tunesmith_trainer.models.weights import fit_tokenizer, load_weights
 
 if TYPE_CHECKING:
@@ -76,10 +76,8 @@ def _require_vocabulary(context: RunContext, found: ModelFolders, tokenizer: Pre
 
     It may know more tokens, which no row has.
     """
-    # An earlier job may have given the adapter tokens that the base model lacks.
-    folder = found.adapter if found.adapter is not None and has_tokenizer(found.adapter.path) else found.base
     trusted = context.run.spec.model.trust_remote_code
-    theirs = load_tokenizer(folder.path, folder.name, trusted=trusted).get_vocab()
+    theirs = load_own_tokenizer(found.base, found.adapter, trusted=trusted).get_vocab()
     foreign = sorted((place, token) for token, place in tokenizer.get_vocab().items() if theirs.get(token) != place)
     if foreign:
         place, token = foreign[0]

@@ -11,6 +11,8 @@ from tunesmith_trainer.models.architectures.registration import register
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from tunesmith_trainer.models.folders import Folder
+
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|pad|>"
 MESSAGE_START = "<|im_start|>"
@@ -57,6 +59,12 @@ def load_tokenizer(folder: Path, where: str, *, trusted: bool = False) -> PreTra
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+def load_own_tokenizer(base: Folder, adapter: Folder | None, *, trusted: bool) -> PreTrainedTokenizerBase:
+    """Return the tokenizer that a model was trained with: an adapter may bring it, with tokens that the base lacks."""
+    folder = adapter if adapter is not None and has_tokenizer(adapter.path) else base
+    return load_tokenizer(folder.path, folder.name, trusted=trusted)
 
 
 def ensure_chat_template(tokenizer: PreTrainedTokenizerBase) -> bool:
