@@ -21,7 +21,8 @@ MODEL_CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 GENERATION_CONFIG = "generation_config.json"
-_MODEL_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+MODEL_WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = f"{MODEL_WEIGHTS}.index.json"  # of several files
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Folder:
         if (self.path / ADAPTER_CONFIG).is_file() and not (self.path / MODEL_CONFIG).is_file():
             raise ModelNotFound(f"{self.name} is an adapter; use model.fromJob, or the folder of its base model")
         self._require((MODEL_CONFIG,), "it is no model folder as save_pretrained writes it")
-        self._require(_MODEL_WEIGHTS, "save the weights as safetensors, with save_pretrained")
+        self._require((MODEL_WEIGHTS, WEIGHTS_INDEX), "save the weights as safetensors, with save_pretrained")
 
     def require_adapter(self) -> None:
         """Refuse a folder without an adapter.

@@ -14,6 +14,7 @@ from tunesmith_trainer.models.architectures.choice import new_config
 from tunesmith_trainer.models.architectures.registration import register
 from tunesmith_trainer.models.causal import require_causal
 from tunesmith_trainer.models.classifier import has_score_head
+from tunesmith_trainer.models.folders import MODEL_WEIGHTS, WEIGHTS_INDEX
 from tunesmith_trainer.models.memory import ModelShape, meta_model
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from tunesmith_api.v1alpha1.methods.base import Task
     from tunesmith_trainer.models.folders import Folder
     from tunesmith_trainer.models.prepare import ModelPlan
-
-_WEIGHTS_FILE = "model.safetensors"
-_INDEX_FILE = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -110,12 +108,12 @@ def _require_readable(folder: Folder) -> None:
 
 
 def _weight_files(folder: Folder) -> list[str]:
-    if (folder.path / _WEIGHTS_FILE).is_file():
-        return [_WEIGHTS_FILE]
+    if (folder.path / MODEL_WEIGHTS).is_file():
+        return [MODEL_WEIGHTS]
     try:
-        index: dict[str, Any] = json.loads((folder.path / _INDEX_FILE).read_text(encoding="utf-8"))
+        index: dict[str, Any] = json.loads((folder.path / WEIGHTS_INDEX).read_text(encoding="utf-8"))
         return sorted(set(index["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelNotFound(
-            f"{folder.name}: {_INDEX_FILE} can not be read: {first_line(error)}; copy the whole folder"
+            f"{folder.name}: {WEIGHTS_INDEX} can not be read: {first_line(error)}; copy the whole folder"
         ) from error
