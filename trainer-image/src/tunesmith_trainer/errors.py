@@ -109,7 +109,7 @@ def as_trainer_error(error: BaseException, *, world_size: int) -> TrainerError:
     """
     if isinstance(error, TrainerError):
         return error
-    text = _first_line(error)
+    text = first_line(error)
     if is_disk_full(error):
         return DiskFull(f"No space left on a volume: {text}")
     if world_size > 1 and isinstance(error, RuntimeError) and any(sign in text.lower() for sign in _COLLECTIVE_SIGNS):
@@ -130,8 +130,9 @@ def is_failed_save(error: BaseException) -> bool:
     return _TORCH_SAVE_SIGN in str(error)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or "no message").splitlines()[0]
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type when it has none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _place(error: BaseException) -> str:

@@ -108,6 +108,16 @@ def test_all_pairs_that_prefer_nothing_are_told_at_once(folder: Any, open_rows: 
     assert "in 9 more rows (line 4, line 6, line 8, line 10, …)" in many
 
 
+def test_a_pair_that_prefers_nothing_is_told_of_a_dataset_that_is_not_read_to_its_end(
+    folder: Any, open_rows: Any
+) -> None:
+    pairs = [{"prompt": "x", "chosen": "y", "rejected": "z"}] * 50
+    few, many = folder.put("few.jsonl", pairs[:2]), folder.put("many.jsonl", [pairs[0] | {"chosen": "z"}, *pairs])
+    corpora = open_rows(few | {"weight": 1}, many | {"weight": 1})
+    with pytest.raises(DataError, match=r"many\.jsonl of claim data, line 1: .* are equal, which prefers nothing"):
+        list(corpora.train)
+
+
 def test_a_missing_file_and_key(folder: Any, open_rows: Any) -> None:
     assert "file x/y.jsonl of claim data does not exist" in fail(
         open_rows, {"claim": {"name": "data", "path": "x/y.jsonl"}}

@@ -339,7 +339,7 @@ class TestTable:
     def test_what_is_trained_again_is_written_again(self, lab: Any, base: Any) -> None:
         context = lab.context("again", spec(lab, training={"maxSteps": 2}), base)
         path = context.run_directory / "completions.jsonl"
-        path.write_text('{"step": 0, "completion": "before"}\n{"step": 9, "completion": "lost"}\n')
+        path.write_text('{"step": 0, "completion": "before"}\n{"step": 9, "completion": "lost"}\n{"step": 10, "compl')
         rows = self.written(lab, context, lab.build(context), Completions(every_steps=1, rows=1))
         assert [row["step"] for row in rows] == [0, 1, 2]
 

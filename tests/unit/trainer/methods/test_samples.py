@@ -103,6 +103,14 @@ def test_own_prompts_are_asked_as_the_model_is_trained(lab: Any, base: Any, rows
     assert (prompt.text, prompt.expected) == ("Why?", None)
 
 
+def test_a_line_that_an_attempt_died_in_is_written_again(lab: Any, base: Any) -> None:
+    context, plan = plan_of(lab, base, training={"maxLength": 64, "maxSteps": 2})
+    path, _ = sampled(context, plan, Samples(prompts=("Why?",), every_steps=1, max_new_tokens=2), Exchange.create())
+    path.write_text('{"step": 0, "number": 0}\n{"step": 1, "number": 0}\n{"step": 2, "num')
+    plan.trainer.train()
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1, 2]
+
+
 def test_a_pod_that_was_told_to_stop_writes_nothing(lab: Any, base: Any) -> None:
     context, plan = plan_of(lab, base)
     exchange = Exchange.create()

@@ -1,6 +1,7 @@
 """Which folders can become classifiers or are some, and what is refused with a remedy."""
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -89,4 +90,23 @@ def test_an_adapter_without_a_head(folder: Folder, source: Any, tmp_path: Any, t
     path.write_text(json.dumps(json.loads(path.read_text()) | {"task_type": task}))
     adapter = Folder(folder.place, tmp_path / "adapter", "the adapter")
     with pytest.raises(InvalidSpec, match=f"was trained for {task} and brings no score head to score texts with"):
+        load_classifier(folder, adapter, "float32", source)
+
+
+@pytest.mark.parametrize(
+    ("width", "told"), [(32, "can not be read: .*; copy the whole"), (16, "does not fit its base")]
+)
+def test_an_adapter_that_is_cut_off_or_of_another_model(
+    folder: Folder, source: Any, tmp_path: Any, width: int, told: str
+) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    config = LlamaConfig.from_pretrained(folder.path, hidden_size=width, num_labels=1)
+    adapter = Folder(folder.place, tmp_path / "adapter", "the adapter")
+    lora = LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["q_proj"])
+    get_peft_model(LlamaForSequenceClassification(config), lora).save_pretrained(adapter.path)
+    if width == 32:
+        os.truncate(adapter.path / "adapter_model.safetensors", 1000)
+    with pytest.raises(ModelNotFound, match=told):
         load_classifier(folder, adapter, "float32", source)

@@ -1,5 +1,6 @@
 """Alignments are prepared: every method's rows, and the models beside the one that is trained."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,40 @@ def test_a_reference_of_another_vocabulary_is_refused(lab: Any, prepare: Any, ju
     assert outcome.exit_code == ExitCode.INVALID_SPEC
     assert outcome.message.startswith("spec.referenceModel: ")
     assert "has another vocabulary than the model to train" in outcome.message
+
+
+def test_a_classifier_is_no_reference(lab: Any, prepare: Any, judge: Any) -> None:
+    judge(headed=True)
+    outcome = prepare(**spec(lab, "dpo"), beside={"reference": OTHER})
+    assert outcome.exit_code == ExitCode.INVALID_SPEC
+    assert "the base model of spec.referenceModel (claim models, path judge) is a LlamaForSeq" in outcome.message
+
+
+def test_learnt_embeddings_are_no_reference(lab: Any, prepare: Any, model_folder: Path) -> None:
+    from peft import PromptTuningConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+    get_peft_model(model, config).save_pretrained(lab.path("models", "judge"))
+    reference = ResolvedModel(
+        base=VolumePath(claim="models", path="tiny"), adapter=VolumePath(claim="models", path="judge")
+    )
+    outcome = prepare(**spec(lab, "dpo"), beside={"reference": reference})
+    assert outcome.exit_code == ExitCode.INVALID_SPEC
+    assert "spec.referenceModel: the adapter of spec.referenceModel" in outcome.message
+    assert "holds learnt embeddings" in outcome.message
+
+
+def test_a_type_that_can_not_score_is_no_reward_model(lab: Any, prepare: Any, judge: Any) -> None:
+    judge()
+    config = lab.path("models", "judge") / "config.json"
+    told = json.loads(config.read_text())
+    config.write_text(json.dumps(told | {"model_type": "mamba", "architectures": ["MambaForCausalLM"]}))
+    outcome = prepare(**spec(lab, "grpo", rewards=[SCORED]), beside={"reward_models": {"score": OTHER}})
+    assert outcome.exit_code == ExitCode.INVALID_SPEC
+    assert "spec.rewards[0].model" in outcome.message
+    assert "of the type mamba, which transformers has no classifier for; choose another" in outcome.message
 
 
 @pytest.mark.parametrize("role", ["reference", "reward model"])

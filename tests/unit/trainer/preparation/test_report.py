@@ -194,6 +194,15 @@ def test_answers_of_preferences_are_counted_and_what_is_odd_about_them_is_told(l
     assert found.warnings[-1].startswith("half of the chosen answers have 21 tokens or more, of the rejected ones 7:")
 
 
+def test_pairs_that_a_reward_model_can_not_tell_apart_are_counted(lab: Any, prepare: Any) -> None:
+    """The end of an answer may be there already."""
+    rows = [
+        {"prompt": "q", "chosen": "z", "rejected": "y"},
+        {"prompt": "q", "chosen": "z", "rejected": "z<|endoftext|>"},
+    ]
+    assert report(prepare([lab.put("pairs.jsonl", rows)], method="reward")).alike_pairs == 1
+
+
 def test_the_whole_report_lies_in_the_run_s_folder(lab: Any, prepare: Any) -> None:
     found = report(prepare())
     (path,) = lab.path("job-ftj").rglob("preparation.json")

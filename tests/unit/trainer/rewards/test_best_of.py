@@ -10,6 +10,7 @@ import yaml
 
 from tunesmith_trainer.generate.best_of import Asked, Written, best_of
 from tunesmith_trainer.generate.command import main
+from tunesmith_trainer.generation import complete
 from tunesmith_trainer.rewards import Rewards
 
 
@@ -37,6 +38,14 @@ def test_the_largest_sum_is_kept_and_an_unknown_one_never(make: Callable[..., Re
     ]
 
 
+def test_rewards_see_the_columns_that_they_see_in_training(make: Callable[..., Rewards]) -> None:
+    """The right answer may be in a column of this name; what a reward is called with is no column."""
+    rewards = make({"name": "right", "answer": {"column": "completion"}}, {"name": "sure", "answer": {"column": "no"}})
+    asked = [Asked({"prompt": "2+2", "completion": 4, "log_metric": "x"}, "2+2")]
+    (result,) = best_of(rewards, asked, [written("5", "it is 4")])
+    assert result == {"completion": "it is 4", "reward": 1, "rewards": {"right": 1, "sure": None}}
+
+
 def run(folder: Path, model: Path, rewards: Any, *options: str) -> list[dict[str, Any]]:
     """Return what the command writes, of two prompts with four completions each."""
     (folder / "prompts.jsonl").write_text('{"prompt": "The"}\n{"messages": [{"role": "user", "content": "Why?"}]}\n')
@@ -58,6 +67,18 @@ def test_the_command_keeps_the_best_of_what_it_draws(lab: Any, model_folder: Pat
         assert good["reward"] == good["rewards"]["long"] == pytest.approx(len(good["completion"]) / 500)
         assert good["reward"] > -bad["reward"] == bad["rewards"]["long"]
     assert [row.get("prompt") for row in best] == ["The", None]
+
+
+def test_no_more_are_made_at_a_time_than_allowed(lab: Any, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def counted(model: Any, tokenizer: Any, prompts: Any, sampling: Any) -> Any:
+        made.append(len(prompts))
+        return complete(model, tokenizer, prompts, sampling)
+
+    monkeypatch.setattr("tunesmith_trainer.generate.command.complete", counted)
+    run(lab.root, model_folder, [{"name": "short", "length": {"max": 9}}], "--batch-size", "3")
+    assert made == [3, 1, 3, 1]
 
 
 def test_a_reward_model_says_what_is_best(lab: Any, model_folder: Path, judge: Path) -> None:

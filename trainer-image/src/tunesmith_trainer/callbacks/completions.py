@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 from typing_extensions import override
 
+from tunesmith_trainer.callbacks.lines import lines_until
 from tunesmith_trainer.manifests import write_atomically
 from tunesmith_trainer.report.history import json_lines
+from tunesmith_trainer.rewards import weighted_sum
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,12 +48,7 @@ class Completion:
     @property
     def reward(self) -> float | None:
         """The weighted sum of the rewards, None without any."""
-        known = [
-            weight * figure
-            for weight, figure in zip(self.weights, self.rewards.values(), strict=True)
-            if figure is not None
-        ]
-        return math.fsum(known) if known else None
+        return weighted_sum(tuple(self.rewards.values()), self.weights)
 
     def row(self, step: int) -> dict[str, Any]:
         """Return it as a row of the table."""
@@ -92,11 +87,8 @@ class CompletionsCallback(TrainerCallback):
 
     @override
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True) if self._path.is_file() else []
-        for line in lines:
-            # What was trained after the checkpoint is trained again.
-            if (step := json.loads(line)["step"]) <= state.global_step:
-                self._lines.setdefault(step, []).append(line)
+        for step, line in lines_until(self._path, state.global_step):
+            self._lines.setdefault(step, []).append(line)
         self._write()
 
     @override

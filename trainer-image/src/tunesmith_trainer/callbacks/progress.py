@@ -87,6 +87,6 @@ def _write(state: TrainerState, figures: dict[str, float]) -> None:
     shown = ", ".join(f"{name} {figures[name]:.4g}" for name in names[:_MOST_SHOWN])
     if shown:
         _log.info("step %d/%d: %s", state.global_step, state.max_steps, shown)
-    strange = [name for name in _FINITE & figures.keys() if not math.isfinite(figures[name])]
+    strange = [name for name, value in figures.items() if name in _FINITE and not math.isfinite(value)]
     if strange:
         _log.warning("step %d: %s is not a finite number: training may have diverged", state.global_step, strange)

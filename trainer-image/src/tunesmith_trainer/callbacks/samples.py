@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 from typing_extensions import override
 
+from tunesmith_trainer.callbacks.lines import lines_until
 from tunesmith_trainer.data.encode import IGNORED, Encoder
 from tunesmith_trainer.generation import Sampling, complete
 from tunesmith_trainer.manifests import write_atomically
@@ -100,9 +101,9 @@ class SamplesCallback(TrainerCallback):
     @override
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._watched.fence.check()
-        kept = [line for line in self._lines() if json.loads(line)["step"] <= state.global_step]
-        write_atomically(self._path, "".join(kept))
-        self._last = max((json.loads(line)["step"] for line in kept), default=-1)
+        kept = lines_until(self._path, state.global_step)
+        write_atomically(self._path, "".join(line for _, line in kept))
+        self._last = max((step for step, _ in kept), default=-1)
         if not kept:
             self._sample(state.global_step)
 
@@ -138,9 +139,6 @@ class SamplesCallback(TrainerCallback):
         finally:
             model.train(trains)
         return [tokenizer.decode(each, skip_special_tokens=True) for each in completions]
-
-    def _lines(self) -> list[str]:
-        return self._path.read_text(encoding="utf-8").splitlines(keepends=True) if self._path.is_file() else []
 
 
 def _lines_of(step: int, written: Iterable[tuple[Prompt, str]]) -> Iterable[str]:

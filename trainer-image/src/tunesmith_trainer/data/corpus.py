@@ -12,7 +12,7 @@ import numpy as np
 from tunesmith_trainer.data.hub import hub_files
 from tunesmith_trainer.data.layout import Format, Layout, find_layout
 from tunesmith_trainer.data.mixing import Mixing
-from tunesmith_trainer.data.pairs import EqualPairs, prefers_nothing
+from tunesmith_trainer.data.pairs import equal_pairs, prefers_nothing
 from tunesmith_trainer.data.readers import read_file
 from tunesmith_trainer.data.rows import Row, is_chat, make_row
 from tunesmith_trainer.data.sources import Mounts, SourceFile, digest_of, source_files
@@ -56,9 +56,17 @@ class Source:
         """Yield the rows, at most `maxSamples` of them less those that are held out.
 
         Raises:
-            DataError: A file or a row is not what it should be; that pairs are equal is told after the last row.
+            DataError: A file or a row is not what it should be; the first pair that is equal tells of all others too.
         """
-        equal = EqualPairs((self.layout.columns.get("chosen", ""), self.layout.columns.get("rejected", "")))
+        made = self._made_rows()
+        for raw, row in made:
+            if prefers_nothing(row):
+                others = (other for other, answers in made if prefers_nothing(answers))
+                raise equal_pairs(itertools.chain([raw], others), self.layout.columns)
+            yield row
+
+    def _made_rows(self) -> Iterator[tuple[RawRow, Row]]:
+        """Yield the rows, each behind what its file has, equal pairs among them."""
         for number, raw in enumerate(self.raw_rows()):
             if self.kept is not None and not self.kept[number]:
                 continue
@@ -69,12 +77,7 @@ class Source:
                     f"the row holds {kinds[not self.chat]} and the first row of {self.field} {kinds[self.chat]}",
                     "make all rows of a dataset alike",
                 )
-            if prefers_nothing(row):
-                equal.add(raw)
-                continue
-            yield row
-        if equal.count:
-            raise equal.error()
+            yield raw, row
 
     def own_rows(self) -> Iterator[tuple[Source, Row]]:
         """Yield the rows, each with this source."""

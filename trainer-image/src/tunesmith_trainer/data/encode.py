@@ -179,6 +179,7 @@ def encode_comparisons(drawn: Drawn, encoder: Encoder, counts: Counts) -> Iterat
         shared = common_prefix(chosen, rejected)  # the prompt
         counts.answer("chosen", len(chosen) - shared)
         counts.answer("rejected", len(rejected) - shared)
+        counts.alike += chosen == rejected
         tokens = len(chosen) + len(rejected)
         counts.use(tokens, tokens, source=source.field)
         yield chosen, rejected, margin

@@ -155,11 +155,11 @@ def _accept(format_: Format, accepted: tuple[Format, ...], field: str) -> None:
 
 
 def _detect(dataset: Dataset, first: RawRow, accepted: tuple[Format, ...], field: str) -> Layout:
-    for part in sorted(_wanted(dataset.columns)):
+    wanted = _wanted(dataset.columns)
+    for part in sorted(wanted):
         if _mapped(dataset.columns, part) not in first.values:
             raise missing_column(first, (str(_mapped(dataset.columns, part)),), f"correct {field}.columns.{part}")
     found = {name: columns for name in _PARTS if (columns := _columns(name, dataset.columns, first)) is not None}
-    wanted = _wanted(dataset.columns)
     # A column that the user maps must be used, so a format that ignores it is not meant.
     fitting = {name: columns for name, columns in found.items() if wanted <= set(_MAPPABLE[name])}
     for name, columns in fitting.items():

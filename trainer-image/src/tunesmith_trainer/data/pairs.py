@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import itertools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from tunesmith_trainer.data.raw import RawRow
     from tunesmith_trainer.errors import DataError
@@ -19,32 +19,19 @@ def prefers_nothing(row: Mapping[str, Any]) -> bool:
     return "chosen" in row and row["chosen"] == row["rejected"]
 
 
-@dataclass
-class EqualPairs:
-    """Rows of a dataset that prefer nothing.
+def equal_pairs(found: Iterator[RawRow], columns: Mapping[str, str]) -> DataError:
+    """Return the error that names the first of a dataset's rows that prefer nothing, and says how many there are.
 
-    Attributes:
-        columns: The columns of the preferred and of the other answer.
-        count: How many there are.
+    Args:
+        found: These rows, at least one.
+        columns: The column of each part of a row.
     """
-
-    columns: tuple[str, str]
-    count: int = 0
-    _first: list[RawRow] = field(default_factory=list, repr=False)
-
-    def add(self, raw: RawRow) -> None:
-        """Take down a row."""
-        self.count += 1
-        if self.count <= _MOST_NAMED:
-            self._first.append(raw)
-
-    def error(self) -> DataError:
-        """Return the error that names the first of them, and says how many there are."""
-        first, *others = self._first
-        chosen, rejected = self.columns
-        told = f"columns {chosen!r} and {rejected!r} are equal, which prefers nothing"
-        if not others:
-            return first.error(told, "remove the row")
-        places = ", ".join(f"{raw.file}, {raw.position}" if raw.file != first.file else raw.position for raw in others)
-        more = ", …" if self.count > _MOST_NAMED else ""
-        return first.error(f"{told}, and so in {self.count - 1} more rows ({places}{more})", "remove the rows")
+    first, *others = itertools.islice(found, _MOST_NAMED)
+    unnamed = sum(1 for _ in found)
+    told = f"columns {columns['chosen']!r} and {columns['rejected']!r} are equal, which prefers nothing"
+    if not others:
+        return first.error(told, "remove the row")
+    places = ", ".join(f"{raw.file}, {raw.position}" if raw.file != first.file else raw.position for raw in others)
+    more = ", …" if unnamed else ""
+    count = len(others) + unnamed
+    return first.error(f"{told}, and so in {count} more rows ({places}{more})", "remove the rows")

@@ -19,7 +19,8 @@ Row = dict[str, Any]
 A completion may have a `label`, which is true of good ones, and a pair a `margin`.
 Or `prompt` alone, with the other columns of its row in `columns`.
 """
-_OF_REWARDS = frozenset({"prompts", "completions", "completion_ids", "log_metric"})  # what rewards get beside columns
+REWARD_ARGUMENTS = frozenset({"prompts", "completions", "completion_ids", "log_metric"})
+"""What rewards get beside the columns of a row; a column of such a name is none for them."""
 
 
 def make_row(raw: RawRow, layout: Layout) -> Row:
@@ -131,7 +132,7 @@ def _unpaired_preference(raw: RawRow, layout: Layout) -> Row:
 
 
 def _prompt_alone(raw: RawRow, layout: Layout) -> Row:
-    taken = _OF_REWARDS.union(layout.columns.values())
+    taken = REWARD_ARGUMENTS.union(layout.columns.values())
     columns = {name: value for name, value in raw.values.items() if name not in taken}
     if layout.makers is not None:
         (maker,) = layout.makers

@@ -6,7 +6,7 @@ import csv
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.data.raw import RawRow, is_damage
-from tunesmith_trainer.errors import DataError
+from tunesmith_trainer.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -119,5 +119,6 @@ def _rows(file: SourceFile, batches: Iterable[Any]) -> Iterator[RawRow]:
 def _damaged(file: SourceFile, kind: str, error: Exception) -> Exception:
     if not is_damage(error):
         return error
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return DataError(f"{file.name}: can not be read as {kind} ({reason}); copy the file again or correct its ending")
+    return DataError(
+        f"{file.name}: can not be read as {kind} ({first_line(error)}); copy the file again or correct its ending"
+    )

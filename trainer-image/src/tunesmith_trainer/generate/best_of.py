@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tunesmith_api import pod
 from tunesmith_api.v1alpha1.rewards import Reward
-from tunesmith_trainer.data.rows import Content
+from tunesmith_trainer.data.rows import REWARD_ARGUMENTS, Content
 from tunesmith_trainer.errors import DataError, InvalidSpec
 from tunesmith_trainer.generate.loading import load_judge
 from tunesmith_trainer.rewards import Rewards, plain_scorer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tunesmith_trainer.generate.options import Options
 
-_ARGUMENTS = frozenset({"prompt", "prompts", "completion", "completions", "completion_ids"})  # no columns, as in TRL
+_NO_COLUMNS = REWARD_ARGUMENTS | {"prompt"}  # as in training
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def best_of(rewards: Rewards, asked: Sequence[Asked], written: Sequence[Sequence
         written: The completions of each.
     """
     pairs = [(each, one) for each, own in zip(asked, written, strict=True) for one in own]
-    names = dict.fromkeys(name for each in asked for name in each.row if name not in _ARGUMENTS)
+    names = dict.fromkeys(name for each in asked for name in each.row if name not in _NO_COLUMNS)
     scored = rewards.score(
         prompts=[each.content for each, _ in pairs],
         completions=[one.as_answer_to(each.content) for each, one in pairs],

@@ -105,10 +105,15 @@ def _results(
 
 
 def _written(writer: Writer, batch: list[Asked], options: Options) -> list[list[Written]]:
-    """Return as many completions of each row as are wanted."""
+    """Return as many completions of each row as are wanted, which may be more than are made at a time."""
     prompts = [_ids(writer, asked.content) for asked in batch for _ in range(options.best_of)]
-    completions = complete(writer.model, writer.tokenizer, prompts, options.sampling)
-    written = (Written(writer.tokenizer.decode(ids, skip_special_tokens=True), ids) for ids in completions)
+    written = (
+        Written(writer.tokenizer.decode(ids, skip_special_tokens=True), ids)
+        for start in range(0, len(prompts), options.batch_size)
+        for ids in complete(
+            writer.model, writer.tokenizer, prompts[start : start + options.batch_size], options.sampling
+        )
+    )
     return [list(itertools.islice(written, options.best_of)) for _ in batch]
 
 
@@ -140,7 +145,7 @@ def _talk(writer: Writer, options: Options) -> None:
             said = []
             continue
         said.append({"role": "user", "content": line})
-        prompt = _ids(writer, list(said) if writer.chat else line)
+        prompt = _ids(writer, said if writer.chat else line)
         (ids,) = complete(writer.model, writer.tokenizer, [prompt], options.sampling, streamer=streamer)
         said.append({"role": "assistant", "content": writer.tokenizer.decode(ids, skip_special_tokens=True)})
 

@@ -11,12 +11,12 @@ from typing_extensions import override
 
 from tunesmith_api.v1alpha1.model import ModelSource
 from tunesmith_api.v1alpha1.status import VolumePath
-from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
+from tunesmith_trainer.errors import InvalidSpec, ModelNotFound, first_line
 from tunesmith_trainer.models.adapters.saved import read_config
 from tunesmith_trainer.models.causal import is_classifier, read_model_config
 from tunesmith_trainer.models.classifier import Classifier, load_classifier
 from tunesmith_trainer.models.folders import ADAPTER_CONFIG, MODEL_CONFIG, Folder
-from tunesmith_trainer.models.tokenizers import first_line, has_tokenizer, load_tokenizer
+from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
 from tunesmith_trainer.models.vocabulary import make_room
 from tunesmith_trainer.outputs import RECORD_FILE
 
@@ -109,7 +109,9 @@ def _refuse_classifier(base: Path, adapter: Path | None) -> None:
         option, folder = "--adapter", adapter
         scores = read_config(_LocalFolder.at(adapter, "the adapter")).task_type == "SEQ_CLS"
     if scores:
-        raise InvalidSpec(f"{option}: {folder} is a classifier, which scores texts and writes none")
+        raise InvalidSpec(
+            f"{option}: {folder} is a classifier, which scores texts and writes none; use it as --reward-model"
+        )
 
 
 def _named_base(adapter: Path | None, option: str, remedy: str) -> Path:

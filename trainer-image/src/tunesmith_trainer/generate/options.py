@@ -15,8 +15,7 @@ _Number = TypeVar("_Number", int, float)
 _EPILOG = """\
 Rows of --input are {"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}; rows of --output are the
 same with a column "completion"; with --rewards or --reward-model also "reward", their weighted sum, and "rewards".
-Without --input you are asked for prompts: an empty line begins a new chat, Ctrl-D or
-Ctrl-C ends."""
+Without --input you are asked for prompts: an empty line begins a new chat, Ctrl-D or Ctrl-C ends."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Options:
         output: File of completions; None for standard output.
         sampling: How tokens are chosen.
         seed: Seed of the draw.
-        batch_size: Prompts at a time.
+        batch_size: Completions at a time.
         chat: Whether prompts go through the chat template; None to decide by what the model was trained on.
         best_of: Completions of each prompt, of which the best is kept.
         rewards: File of rewards, which say what is best.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunesmith_trainer.errors import InvalidSpec
-from tunesmith_trainer.models.tokenizers import first_line, named_template
+from tunesmith_trainer.errors import InvalidSpec, first_line
+from tunesmith_trainer.models.tokenizers import named_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

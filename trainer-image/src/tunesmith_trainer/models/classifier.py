@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.models.adapters.modules import SCORE_HEADS
-from tunesmith_trainer.models.adapters.saved import read_config
+from tunesmith_trainer.models.adapters.saved import continue_adapter, read_config
 from tunesmith_trainer.models.causal import is_classifier, read_model_config, require_causal, runs_own_code
 from tunesmith_trainer.models.folders import ADAPTER_WEIGHTS
-from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
+from tunesmith_trainer.models.tokenizers import load_own_tokenizer
 from tunesmith_trainer.models.vocabulary import make_room
-from tunesmith_trainer.models.weights import read_weights, require_whole
+from tunesmith_trainer.models.weights import read_weights, require_whole, set_padding
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -51,17 +51,15 @@ def load_classifier(base: Folder, adapter: Folder | None, dtype: str, source: Mo
         ModelNotFound: It is not whole.
         InvalidSpec: It is no classifier with one score.
     """
-    from peft import PeftModel
-
     base.require_model()
     require_classifier(base, adapter, trusted=source.trust_remote_code)
     # Only an adapter brings the head that is drawn here.
     model: PreTrainedModel | PeftModel = classifier_weights(base, dtype, source, seed=0)
     if adapter is not None:
         make_room(model, read_config(adapter))
-        model = PeftModel.from_pretrained(model, adapter.path, local_files_only=True)
+        model = continue_adapter(model, adapter)
     tokenizer = load_own_tokenizer(base, adapter, trusted=source.trust_remote_code)
-    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    set_padding(model, tokenizer)
     return Classifier(model.eval().requires_grad_(requires_grad=False), tokenizer)
 
 
@@ -84,12 +82,6 @@ def require_classifier(base: Folder, adapter: Folder | None, *, trusted: bool) -
             f"{base.name} is a language model without a score head: train one on it with method: reward, or choose a"
             " sequence classifier"
         )
-
-
-def load_own_tokenizer(base: Folder, adapter: Folder | None, *, trusted: bool) -> PreTrainedTokenizerBase:
-    """Return the tokenizer that a classifier was trained with; an adapter may bring it."""
-    folder = adapter if adapter is not None and has_tokenizer(adapter.path) else base
-    return load_tokenizer(folder.path, folder.name, trusted=trusted)
 
 
 def classifier_weights(
@@ -131,14 +123,15 @@ def has_score_head(folder: Folder, *, trusted: bool) -> bool:
         InvalidSpec: It is neither, has several scores, or transformers has no classifier of its kind.
     """
     config = read_model_config(folder)
-    if not is_classifier(config):
+    headed = is_classifier(config)
+    if not headed:
         require_causal(folder, trusted=trusted)
     if not runs_own_code(folder, config, _CLASS, trusted=trusted):
         _require_known(folder, str(config.get("model_type")))
     labels = len(config.get("id2label") or range(_DEFAULT_LABELS))
-    if is_classifier(config) and labels != 1:
+    if headed and labels != 1:
         raise InvalidSpec(f"{folder.name} tells {labels} classes apart; choose a classifier with one score")
-    return is_classifier(config)
+    return headed
 
 
 def require_score_adapter(adapter: Folder) -> None:
@@ -148,11 +141,8 @@ def require_score_adapter(adapter: Folder) -> None:
         ModelNotFound: It can not be read.
         InvalidSpec: It brings none.
     """
-    from safetensors import safe_open
-
     task = read_config(adapter).task_type
-    with safe_open(adapter.path / ADAPTER_WEIGHTS, framework="pt") as weights:
-        headed = any(part in SCORE_HEADS for name in weights.keys() for part in name.split("."))  # noqa: SIM118 - no mapping
+    headed = any(part in SCORE_HEADS for name in adapter.weight_names(ADAPTER_WEIGHTS) for part in name.split("."))
     if task != "SEQ_CLS" or not headed:
         raise InvalidSpec(
             f"{adapter.name} was trained for {task} and brings no score head to score texts with; choose one that was"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tunesmith_api.manifest import MANIFEST_FILE
 from tunesmith_api.pod import claim_path
 from tunesmith_api.v1alpha1.status import HubModel
-from tunesmith_trainer.errors import ModelNotFound
+from tunesmith_trainer.errors import ModelNotFound, first_line
 from tunesmith_trainer.manifests import damage, read_manifest
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ MODEL_CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 GENERATION_CONFIG = "generation_config.json"
-_MODEL_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+MODEL_WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = f"{MODEL_WEIGHTS}.index.json"  # of several files
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Folder:
         if (self.path / ADAPTER_CONFIG).is_file() and not (self.path / MODEL_CONFIG).is_file():
             raise ModelNotFound(f"{self.name} is an adapter; use model.fromJob, or the folder of its base model")
         self._require((MODEL_CONFIG,), "it is no model folder as save_pretrained writes it")
-        self._require(_MODEL_WEIGHTS, "save the weights as safetensors, with save_pretrained")
+        self._require((MODEL_WEIGHTS, WEIGHTS_INDEX), "save the weights as safetensors, with save_pretrained")
 
     def require_adapter(self) -> None:
         """Refuse a folder without an adapter.
@@ -85,6 +86,22 @@ class Folder:
         """
         self._require((ADAPTER_CONFIG,), "it is no adapter folder as peft writes it")
         self._require((ADAPTER_WEIGHTS,), "save the adapter as safetensors, with save_pretrained")
+
+    def weight_names(self, file: str) -> list[str]:
+        """Return the names of the weights in a file, whose header also tells how long it must be.
+
+        Raises:
+            ModelNotFound: The file is missing or cut off.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path / file, framework="pt") as weights:
+                return list(weights.keys())
+        except (OSError, SafetensorError) as error:
+            raise ModelNotFound(
+                f"{self.name}: {file} can not be read: {first_line(error)}; copy the whole folder"
+            ) from error
 
     def _require(self, names: tuple[str, ...], remedy: str) -> None:
         if not any((self.path / name).is_file() for name in names):

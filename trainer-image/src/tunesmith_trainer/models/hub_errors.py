@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunesmith_trainer.errors import GatedModel, HubUnreachable, ModelNotFound, TrainerError
-from tunesmith_trainer.models.tokenizers import first_line
+from tunesmith_trainer.errors import GatedModel, HubUnreachable, ModelNotFound, TrainerError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from tunesmith_trainer.manifests import read_manifest, seal
 from tunesmith_trainer.models.adapters.saved import merge_adapter, read_config
 from tunesmith_trainer.models.classifier import classifier_weights
 from tunesmith_trainer.models.folders import GENERATION_CONFIG, Folder
-from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
-from tunesmith_trainer.models.weights import load_weights, torch_dtype
+from tunesmith_trainer.models.tokenizers import load_own_tokenizer
+from tunesmith_trainer.models.weights import load_weights, set_padding, torch_dtype
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,12 +59,11 @@ def write_merged(base: Folder, adapter: Folder, source: ModelSource, directory: 
 
     # Merged in float32, so that the sum is rounded once.
     model = merge_adapter(_base_of(adapter, base, source), adapter)
-    folder = adapter if has_tokenizer(adapter.path) else base
-    tokenizer = load_tokenizer(folder.path, folder.name, trusted=source.trust_remote_code)
+    tokenizer = load_own_tokenizer(base, adapter, trusted=source.trust_remote_code)
     if (adapter.path / GENERATION_CONFIG).is_file():
         model.generation_config = GenerationConfig.from_pretrained(adapter.path)
     if not model.can_generate():
-        model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+        set_padding(model, tokenizer)
     model.to(torch_dtype(source.dtype)).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 

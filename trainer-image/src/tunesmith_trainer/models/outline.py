@@ -8,23 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.v1alpha1.peft import Lora, Peft
 from tunesmith_api.v1alpha1.status import HubModel
-from tunesmith_trainer.errors import ModelNotFound
+from tunesmith_trainer.errors import ModelNotFound, first_line
 from tunesmith_trainer.models import adapters
 from tunesmith_trainer.models.architectures.choice import new_config
 from tunesmith_trainer.models.architectures.registration import register
 from tunesmith_trainer.models.causal import require_causal
 from tunesmith_trainer.models.classifier import has_score_head
+from tunesmith_trainer.models.folders import MODEL_WEIGHTS, WEIGHTS_INDEX
 from tunesmith_trainer.models.memory import ModelShape, meta_model
-from tunesmith_trainer.models.tokenizers import first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from tunesmith_api.v1alpha1.methods.base import Task
     from tunesmith_trainer.models.folders import Folder
     from tunesmith_trainer.models.prepare import ModelPlan
-
-_WEIGHTS_FILE = "model.safetensors"
-_INDEX_FILE = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -64,53 +62,58 @@ def outline(plan: ModelPlan, tokenizer: PreTrainedTokenizerBase) -> Outline:
 
 
 def _without_weights(plan: ModelPlan, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    spec = plan.context.run.spec.model
-    if plan.base is None:
-        if spec.architecture is None:
-            raise ValueError("a frozen run names neither a base model nor an architecture")
-        return meta_model(new_config(spec.architecture, tokenizer))
+    run = plan.context.run
+    if plan.base is not None:
+        return without_weights(plan.base, run.task, trusted=run.spec.model.trust_remote_code)
+    if run.spec.model.architecture is None:
+        raise ValueError("a frozen run names neither a base model nor an architecture")
+    return meta_model(new_config(run.spec.model.architecture, tokenizer))
+
+
+def without_weights(folder: Folder, task: Task, *, trusted: bool) -> PreTrainedModel:
+    """Return the model of a folder without data, checked as it is when it is loaded.
+
+    Args:
+        folder: The model's folder.
+        task: What it is loaded for: a classifier may have no score head yet.
+        trusted: Whether code in the folder may be run.
+
+    Raises:
+        ModelNotFound: It is not whole, or can not be loaded.
+        InvalidSpec: It is another kind of model, or needs code that may not be run.
+    """
     from transformers import AutoConfig
 
-    trusted = spec.trust_remote_code
     register()
-    task = plan.context.run.task
     if task == "CAUSAL_LM":
-        require_causal(plan.base, trusted=trusted)
+        require_causal(folder, trusted=trusted)
     else:
-        has_score_head(plan.base, trusted=trusted)
-    if not isinstance(plan.base.place, HubModel):  # what is fetched is checked when it is fetched
-        _require_readable(plan.base)
+        has_score_head(folder, trusted=trusted)
+    if not isinstance(folder.place, HubModel):  # what is fetched is checked when it is fetched
+        _require_readable(folder)
     try:
-        config = AutoConfig.from_pretrained(plan.base.path, local_files_only=True, trust_remote_code=trusted)
+        config = AutoConfig.from_pretrained(folder.path, local_files_only=True, trust_remote_code=trusted)
         if task == "SEQ_CLS":
             config.num_labels = 1
         return meta_model(config, task, trusted=trusted)
     # What a damaged config raises is the business of two libraries; a fault of ours would show with any model.
     except Exception as error:
-        raise ModelNotFound(f"{plan.base.name} can not be loaded: {first_line(error)}") from error
+        raise ModelNotFound(f"{folder.name} can not be loaded: {first_line(error)}") from error
 
 
 def _require_readable(folder: Folder) -> None:
     """Refuse weights of which a file is missing or cut off; their headers tell how long they must be."""
-    from safetensors import SafetensorError, safe_open
-
     for name in _weight_files(folder):
-        try:
-            with safe_open(folder.path / name, framework="pt"):
-                pass
-        except (OSError, SafetensorError) as error:
-            raise ModelNotFound(
-                f"{folder.name}: {name} can not be read: {first_line(error)}; copy the whole folder"
-            ) from error
+        folder.weight_names(name)
 
 
 def _weight_files(folder: Folder) -> list[str]:
-    if (folder.path / _WEIGHTS_FILE).is_file():
-        return [_WEIGHTS_FILE]
+    if (folder.path / MODEL_WEIGHTS).is_file():
+        return [MODEL_WEIGHTS]
     try:
-        index: dict[str, Any] = json.loads((folder.path / _INDEX_FILE).read_text(encoding="utf-8"))
+        index: dict[str, Any] = json.loads((folder.path / WEIGHTS_INDEX).read_text(encoding="utf-8"))
         return sorted(set(index["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelNotFound(
-            f"{folder.name}: {_INDEX_FILE} can not be read: {first_line(error)}; copy the whole folder"
+            f"{folder.name}: {WEIGHTS_INDEX} can not be read: {first_line(error)}; copy the whole folder"
         ) from error

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.models.adapters.saved import merge_adapter, read_config
 from tunesmith_trainer.models.places import find_folders
-from tunesmith_trainer.models.tokenizers import has_tokenizer, load_tokenizer
+from tunesmith_trainer.models.tokenizers import load_own_tokenizer
 from tunesmith_trainer.models.weights import fit_tokenizer, load_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from tunesmith_api.run import ResolvedModel
     from tunesmith_trainer.context import RunContext
     from tunesmith_trainer.models.places import ModelFolders
     from tunesmith_trainer.models.prepare import PreparedModel
@@ -38,26 +38,46 @@ def reference_model(
         InvalidSpec: It has another vocabulary than the trained model, or can not be a reference.
     """
     if context.run.reference is not None:
-        found = find_folders(context, context.run.reference, _FIELD)
-        require_vocabulary(context, found, tokenizer)
-        return _load(context, found, tokenizer)
+        return _load(context, find_reference(context, context.run.reference, tokenizer), tokenizer)
     if prepared.adapter_config is not None:
         return None
-    return copy.deepcopy(prepared.model).eval().requires_grad_(requires_grad=False)
+    from tunesmith_trainer.models.twin import frozen_twin
+
+    return frozen_twin(prepared.model)
 
 
-def require_vocabulary(context: RunContext, found: ModelFolders, tokenizer: PreTrainedTokenizerBase) -> None:
+def find_reference(
+    context: RunContext, model: ResolvedModel, tokenizer: PreTrainedTokenizerBase, *, outlined: bool = False
+) -> ModelFolders:
+    """Return where `spec.referenceModel` is, looked at as far as that goes without its weights.
+
+    Args:
+        context: The run.
+        model: What the frozen run says of it.
+        tokenizer: That of the model to train.
+        outlined: Whether weights that lie on the Hub stay there.
+
+    Raises:
+        ModelNotFound: It is missing, or is not what it was when its job was Complete.
+        InvalidSpec: It has another vocabulary than the trained model, or can not be a reference.
+    """
+    found = find_folders(context, model, _FIELD, outlined=outlined)
+    if found.adapter is not None and read_config(found.adapter).is_prompt_learning:
+        raise InvalidSpec(
+            f"{_FIELD}: {found.adapter.name} holds learnt embeddings, which are no weights of the model"
+            " and can not be merged into it; choose a whole model or an adapter of another type"
+        )
+    _require_vocabulary(context, found, tokenizer)
+    return found
+
+
+def _require_vocabulary(context: RunContext, found: ModelFolders, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse a reference that would take the trained model's token ids for other words.
 
     It may know more tokens, which no row has.
-
-    Raises:
-        InvalidSpec: It would.
     """
-    # An earlier job may have given the adapter tokens that the base model lacks.
-    folder = found.adapter if found.adapter is not None and has_tokenizer(found.adapter.path) else found.base
     trusted = context.run.spec.model.trust_remote_code
-    theirs = load_tokenizer(folder.path, folder.name, trusted=trusted).get_vocab()
+    theirs = load_own_tokenizer(found.base, found.adapter, trusted=trusted).get_vocab()
     foreign = sorted((place, token) for token, place in tokenizer.get_vocab().items() if theirs.get(token) != place)
     if foreign:
         place, token = foreign[0]
@@ -74,11 +94,6 @@ def _load(context: RunContext, found: ModelFolders, tokenizer: PreTrainedTokeniz
     spec = context.run.spec
     model = load_weights(found.base, spec.model.dtype, spec.model)
     if found.adapter is not None:
-        if read_config(found.adapter).is_prompt_learning:
-            raise InvalidSpec(
-                f"{_FIELD}: {found.adapter.name} holds learnt embeddings, which are no weights of the model"
-                " and can not be merged into it; choose a whole model or an adapter of another type"
-            )
         model = merge_adapter(model, found.adapter)
     fit_tokenizer(model, tokenizer, spec.training.max_length, found.base.name)
     return model.eval().requires_grad_(requires_grad=False)

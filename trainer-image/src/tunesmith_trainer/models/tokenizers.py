@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunesmith_trainer.errors import ModelNotFound
+from tunesmith_trainer.errors import ModelNotFound, first_line
 from tunesmith_trainer.models.architectures.registration import register
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from tunesmith_trainer.models.folders import Folder
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|pad|>"
@@ -59,6 +61,12 @@ def load_tokenizer(folder: Path, where: str, *, trusted: bool = False) -> PreTra
     return tokenizer
 
 
+def load_own_tokenizer(base: Folder, adapter: Folder | None, *, trusted: bool) -> PreTrainedTokenizerBase:
+    """Return the tokenizer that a model was trained with: an adapter may bring it, with tokens that the base lacks."""
+    folder = adapter if adapter is not None and has_tokenizer(adapter.path) else base
+    return load_tokenizer(folder.path, folder.name, trusted=trusted)
+
+
 def ensure_chat_template(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Give a tokenizer without a chat template ChatML, and tell whether it was given."""
     if tokenizer.chat_template:
@@ -83,8 +91,3 @@ def stop_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     vocabulary, template = tokenizer.get_vocab(), str(tokenizer.chat_template)
     ends = [end for end in (MESSAGE_END, _LLAMA_MESSAGE_END) if end in vocabulary and end in template]
     return list(dict.fromkeys([tokenizer.eos_token_id, *(vocabulary[end] for end in ends)]))
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type when it has none."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
+from tunesmith_trainer.errors import InvalidSpec, ModelNotFound, first_line
 from tunesmith_trainer.models.architectures.choice import new_config
 from tunesmith_trainer.models.architectures.registration import register
 from tunesmith_trainer.models.causal import require_causal
 from tunesmith_trainer.models.quantized import bits_and_bytes
-from tunesmith_trainer.models.tokenizers import first_line, stop_token_ids
+from tunesmith_trainer.models.tokenizers import stop_token_ids
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from tunesmith_api.v1alpha1.architecture import Architecture
@@ -148,8 +149,12 @@ def fit_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ma
     if model.can_generate():
         _set_stop_tokens(model, tokenizer)
     else:
-        # A classifier scores the last token before padding, and looks for that in its config alone.
-        model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+        set_padding(model, tokenizer)
+
+
+def set_padding(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Tell a classifier where padding begins: it scores the token before that, and looks in its config alone."""
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
 
 
 def _set_stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -69,11 +69,12 @@ def check(context: RunContext) -> PreparationReport:
     tokenizer = model.tokenizer((row["text"] for row in corpora.train), alone)
     given = corpora.chat and ensure_chat_template(tokenizer)
     feed = method.make_feed(context, tokenizer)
+    reward_warnings = [*check_rewards(context, tokenizer)]
     data = corpora.report | {
         "train": _counted(feed, corpora.train, "train on"),
         "evaluation": _counted(feed, corpora.evaluation, "evaluate on") if corpora.evaluation else None,
         "chatTemplateGiven": given,
-        "rewardWarnings": [*check_rewards(context, tokenizer)],
+        "rewardWarnings": reward_warnings,
     }
     report = compose(context, data, *(known or _outlined(context, model, tokenizer)))
     fence.check()

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunesmith_trainer.errors import ModelNotFound
-from tunesmith_trainer.models.memory import meta_model
+from tunesmith_trainer.models.outline import without_weights
 from tunesmith_trainer.models.places import find_folders
-from tunesmith_trainer.models.reference import require_vocabulary
-from tunesmith_trainer.models.tokenizers import first_line
+from tunesmith_trainer.models.reference import find_reference
+from tunesmith_trainer.rewards import rewards_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from tunesmith_api.v1alpha1.methods.base import Task
     from tunesmith_trainer.context import RunContext
-    from tunesmith_trainer.models.folders import Folder
-
-_REFERENCE = "spec.referenceModel"
 
 
 def companion_parameters(context: RunContext, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -29,29 +24,16 @@ def companion_parameters(context: RunContext, tokenizer: PreTrainedTokenizerBase
 
     Raises:
         ModelNotFound: One of them is missing or not whole.
-        InvalidSpec: The reference has another vocabulary.
+        InvalidSpec: One of them can not be what it is meant to be.
     """
-    run, outlined = context.run, context.run.spec.model.cache is None
-    count = 0
+    run, source = context.run, context.run.spec.model
+    trusted, outlined = source.trust_remote_code, source.cache is None
+    models = []
     if run.reference is not None:
-        found = find_folders(context, run.reference, _REFERENCE, outlined=outlined)
-        require_vocabulary(context, found, tokenizer)
-        count += _parameters(context, found.base, "CAUSAL_LM")
-    for name, model in run.reward_models.items():
-        found = find_folders(context, model, f"reward {name!r}", outlined=outlined)
-        count += _parameters(context, found.base, "SEQ_CLS")
-    return count
-
-
-def _parameters(context: RunContext, folder: Folder, task: Task) -> int:
-    from transformers import AutoConfig
-
-    trusted = context.run.spec.model.trust_remote_code
-    try:
-        config = AutoConfig.from_pretrained(folder.path, local_files_only=True, trust_remote_code=trusted)
-        if task == "SEQ_CLS":
-            config.num_labels = 1
-        return int(meta_model(config, task, trusted=trusted).num_parameters())
-    # What a damaged config raises is the business of two libraries.
-    except Exception as error:
-        raise ModelNotFound(f"{folder.name} can not be loaded: {first_line(error)}") from error
+        found = find_reference(context, run.reference, tokenizer, outlined=outlined)
+        models.append(without_weights(found.base, "CAUSAL_LM", trusted=trusted))
+    for field, reward in rewards_of(context).items():
+        if reward.model is not None:
+            found = find_folders(context, run.reward_models[reward.name], f"{field}.model", outlined=outlined)
+            models.append(without_weights(found.base, "SEQ_CLS", trusted=trusted))
+    return sum(model.num_parameters() for model in models)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tunesmith_trainer.models.outline import Outline
 
 
-def require_memory(context: RunContext, outline: Outline, frozen: int = 0) -> MemoryEstimate:
+def require_memory(context: RunContext, outline: Outline, frozen: int) -> MemoryEstimate:
     """Return what training needs of one device.
 
     Args:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tunesmith_trainer.models.classifier import load_own_tokenizer, require_classifier
+from tunesmith_trainer.models.classifier import require_classifier
 from tunesmith_trainer.models.places import find_folders
+from tunesmith_trainer.models.tokenizers import load_own_tokenizer
 from tunesmith_trainer.rewards import plain_scorer, rewards_of
 from tunesmith_trainer.rewards.tokenizers import foreign_warning, is_foreign
 

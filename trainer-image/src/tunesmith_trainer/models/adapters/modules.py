@@ -20,9 +20,9 @@ _MOST_NAMES = 24
 def output_head(model: Any) -> Any:
     """Return a model's last layer: its language modelling head, or a classifier's score head."""
     head = model.get_output_embeddings()
-    return (
-        head if head is not None else next((getattr(model, name) for name in SCORE_HEADS if hasattr(model, name)), None)
-    )
+    if head is not None:
+        return head
+    return next((getattr(model, name) for name in SCORE_HEADS if hasattr(model, name)), None)
 
 
 def linear_modules(model: PreTrainedModel) -> dict[str, nn.Module]:

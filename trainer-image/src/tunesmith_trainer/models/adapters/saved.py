@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tunesmith_trainer.errors import InvalidSpec, ModelNotFound
+from tunesmith_trainer.errors import InvalidSpec, ModelNotFound, first_line
 from tunesmith_trainer.models.adapters import ADAPTERS
 from tunesmith_trainer.models.adapters.modules import SCORE_HEADS
 from tunesmith_trainer.models.folders import ADAPTER_CONFIG
-from tunesmith_trainer.models.tokenizers import first_line
 from tunesmith_trainer.models.vocabulary import make_room
 
 if TYPE_CHECKING:
