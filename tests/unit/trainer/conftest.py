@@ -1,5 +1,6 @@
 """What the trainer's tests share: jobs on claims below a temporary folder, and a tiny model, really pretrained."""
 
+import gc
 import json
 import os
 import re
@@ -49,6 +50,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave the training libraries' own deprecations to them; ours stay errors."""
     for item in items:
         item.add_marker(pytest.mark.filterwarnings(f"ignore:::{_FOREIGN}"))
+
+
+def pytest_collection_finish() -> None:
+    """Keep garbage collections off the libraries: a training begins with one, which takes longer than a few steps."""
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Give back what was kept: a library that is not taken apart at the end complains."""
+    gc.unfreeze()
 
 
 CPU = AcceleratorProfile(name="cpu", device="cpu", image="trainer", dtypes=("float32", "bfloat16", "float16"))
@@ -133,7 +144,9 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lab, ResolvedM
     lab = Lab(tmp_path_factory.mktemp("pretrained"))
     context = lab.context("base", pretrain_spec(lab))
     plan = lab.build(context)
-    return lab, lab.finish(context, plan), plan.trainer.state.log_history
+    model = lab.finish(context, plan)
+    gc.freeze()  # what was imported meanwhile, too
+    return lab, model, plan.trainer.state.log_history
 
 
 @pytest.fixture
