@@ -1,6 +1,5 @@
 """The rewards that need nothing but the completion and its row."""
 
-import time
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -27,7 +26,6 @@ def test_a_pattern_is_searched_or_matches_all(score: Score) -> None:
 def test_a_pattern_that_runs_away_is_stopped_and_counted(make: Callable[..., Rewards]) -> None:
     (function,) = make({"regex": {"pattern": "(a|aa)+$"}}).functions
     told: dict[str, float] = {}
-    start = time.monotonic()
     scores = function(
         prompts=["?"] * 2,
         completions=["a" * 80 + "b", "aa"],
@@ -35,7 +33,6 @@ def test_a_pattern_that_runs_away_is_stopped_and_counted(make: Callable[..., Rew
         log_metric=lambda name, value: told.update({name: value}),
     )
     assert scores == [None, 1]
-    assert time.monotonic() - start < 5
     assert dict(function.failures.counts) == {"pattern '(a|aa)+$' takes longer than 0.5 s": 1}
     assert told == {"rewards/it/failures": 0.5}
 

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -96,9 +95,7 @@ def test_a_process_that_hangs_or_dies_is_replaced(use: Callable[..., RewardFunct
     function = use("moody")
     seen = call(function, "fine")
     for text in ("hang", "leave"):
-        start = time.monotonic()
         assert call(function, text) == [None]
-        assert time.monotonic() - start < 10
         with pytest.raises(ProcessLookupError):
             os.kill(int(seen[-1]), 0)
         seen += call(function, "fine")
