@@ -5,23 +5,29 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from tunesmith_api.naming import job_class
 from tunesmith_api.profile import AcceleratorProfile
+from tunesmith_api.progress import Outcome
 from tunesmith_api.resolve import resolve
 from tunesmith_api.run import FrozenRun, ResolvedModel
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.model import JobKind
 from tunesmith_api.v1alpha1.status import VolumePath
 from tunesmith_trainer.context import RunContext
+from tunesmith_trainer.exchange import Exchange
+from tunesmith_trainer.reporter import Reporter
 
 # Every attempt to reach the Hub is a fault, and telemetry is one.
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
@@ -174,3 +180,55 @@ def model_folder(lab: Lab, base: ResolvedModel) -> Path:
     """The folder of the pretrained model."""
     assert isinstance(base.base, VolumePath)
     return lab.path(base.base.claim, base.base.path)
+
+
+class StopAfter(Exchange):
+    """An order to stop that comes after a number of looks for it; never after 0."""
+
+    asked = 0
+    looks = 0
+
+    @property
+    @override
+    def stop_ordered(self) -> bool:
+        """Whether the workers are to save and end."""
+        object.__setattr__(self, "asked", self.asked + 1)
+        return self.asked >= self.looks > 0
+
+
+@pytest.fixture
+def attempt() -> Callable[..., Outcome]:
+    """Runs attempts as a training process does, inside of the test: nobody else could time an order to stop so well."""
+
+    def run(context: RunContext, *, stop_after: int = 0) -> Outcome:
+        from tunesmith_trainer.worker import outcome_of_run
+
+        exchange = StopAfter(Path(tempfile.mkdtemp(dir=context.root)))
+        object.__setattr__(exchange, "looks", stop_after)
+        return outcome_of_run(context, exchange, Reporter(context, exchange))
+
+    return run
+
+
+@pytest.fixture
+def train_in_two(lab: Lab) -> Callable[..., list[dict[str, Any]]]:
+    """Trains runs, one after the other, in two processes; returns what was seen of each."""
+
+    def run(*contexts: RunContext) -> list[dict[str, Any]]:
+        files = [lab.root / f"{place}.json" for place in range(len(contexts))]
+        for file, context in zip(files, contexts, strict=True):
+            file.write_text(json.dumps(context.run.to_wire()), encoding="utf-8")
+        script = Path(__file__).with_name("methods") / "two_processes.py"
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+        ended = subprocess.run(
+            [*command, str(lab.root), *map(str, files)],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+            timeout=240,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr[-4000:]
+        return [json.loads(file.with_suffix(".seen").read_text()) for file in files]
+
+    return run

@@ -69,9 +69,7 @@ def plain(lab: Any, folder: Any, rows: list[dict[str, Any]], **more: Any) -> Any
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "adapter", [pytest.param(False, id="full weights"), pytest.param(True, id="lora", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("adapter", [False, True], ids=["full weights", "lora"])
 def test_the_curve_is_that_of_a_plain_script(lab: Any, base: Any, model_folder: Any, *, adapter: bool) -> None:
     from peft import LoraConfig
 
