@@ -10,12 +10,6 @@ from tunesmith_api.meta import ConditionType, Reason, State
 from tunesmith_api.v1alpha1 import FineTuneJobSpec
 
 
-@pytest.fixture(scope="module")
-def generated() -> dict[str, str]:
-    """Every generated file, made once: it takes seconds."""
-    return generate.files()
-
-
 @pytest.fixture
 def checkout(tmp_path: Path, generated: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout in which nothing has been generated yet."""
