@@ -145,9 +145,15 @@ def pretrain_spec(lab: Lab, **training: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def pretrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lab, ResolvedModel, list[dict[str, Any]]]:
+def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Lab]:
+    """Makes folders for jobs that several tests go on with."""
+    return lambda name: Lab(tmp_path_factory.mktemp(name))
+
+
+@pytest.fixture(scope="session")
+def pretrained(new_lab: Callable[[str], Lab]) -> tuple[Lab, ResolvedModel, list[dict[str, Any]]]:
     """A model that was pretrained for a few steps, and the log of it; made once."""
-    lab = Lab(tmp_path_factory.mktemp("pretrained"))
+    lab = new_lab("pretrained")
     context = lab.context("base", pretrain_spec(lab))
     plan = lab.build(context)
     model = lab.finish(context, plan)

@@ -86,14 +86,14 @@ class Start:
 
 
 @pytest.fixture(scope="session")
-def starts(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any, int], Start]:
+def starts(new_lab: Any) -> Callable[[Any, int], Start]:
     """Gives a job's folder the start of a seed: pretrained for a step, fine-tuned on answers up and down."""
     made: dict[int, tuple[Any, ResolvedModel]] = {}
 
     def put(lab: Any, seed: int) -> Start:
         training, held_out = tasks(seed)
         if seed not in made:
-            nursery = type(lab)(tmp_path_factory.mktemp(f"sorting-{seed}"))
+            nursery = new_lab(f"sorting-{seed}")
             made[seed] = nursery, _fine_tuned(nursery, training, seed)
         nursery, model = made[seed]
         assert isinstance(model.base, VolumePath)
