@@ -128,6 +128,7 @@ $(HELM):
 	@command -v helm >/dev/null || { echo "==> helm, in $@"; $(CLUSTER_TOOL) helm; }
 
 # ---- environments: the file .ready says that one is whole ----
+# Bytecode is compiled once here. Where Python may not write any, every process of the tests would compile torch anew.
 
 $(BUILD)/bootstrap/.ready: tests/requirements-bootstrap.txt
 	@echo "==> uv, in $(BUILD)/bootstrap"
@@ -144,7 +145,7 @@ $(BUILD)/bootstrap/.ready: tests/requirements-bootstrap.txt
 $(VENV)/.ready: $(BUILD)/bootstrap/.ready tests/requirements.txt $(PROJECTS)
 	@echo "==> operator, tests and tools, in $(VENV)"
 	@test -x $(BIN)/python || $(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
-	$(UV) pip sync --python $(VENV) --require-hashes tests/requirements.txt
+	$(UV) pip sync --python $(VENV) --compile-bytecode --require-hashes tests/requirements.txt
 	$(UV) pip install --python $(VENV) --no-deps --no-build-isolation --offline \
 	    --editable crds --editable operator --editable trainer-image
 	@touch $@
@@ -152,7 +153,7 @@ $(VENV)/.ready: $(BUILD)/bootstrap/.ready tests/requirements.txt $(PROJECTS)
 $(TRAINER_VENV)/.ready: $(BUILD)/bootstrap/.ready trainer-image/requirements.txt trainer-image/requirements-test.txt $(PROJECTS)
 	@echo "==> trainer, in $(TRAINER_VENV): about 5 GB"
 	@test -x $(TRAINER_VENV)/bin/python || $(UV) venv --quiet --clear --python $(PYTHON) $(TRAINER_VENV)
-	$(UV) pip sync --python $(TRAINER_VENV) --require-hashes trainer-image/requirements.txt trainer-image/requirements-test.txt
+	$(UV) pip sync --python $(TRAINER_VENV) --compile-bytecode --require-hashes trainer-image/requirements.txt trainer-image/requirements-test.txt
 	$(UV) pip install --python $(TRAINER_VENV) --no-deps --no-build-isolation --offline --editable crds --editable trainer-image
 	@touch $@
 

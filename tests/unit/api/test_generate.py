@@ -7,15 +7,15 @@ from tunesmith_api import generate
 from tunesmith_api.base import ApiModel
 from tunesmith_api.exitcodes import ExitCode
 from tunesmith_api.meta import ConditionType, Reason, State
-from tunesmith_api.reference import reference
 from tunesmith_api.v1alpha1 import FineTuneJobSpec
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def checkout(tmp_path: Path, generated: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout in which nothing has been generated yet."""
     (tmp_path / "crds" / "src").mkdir(parents=True)
     monkeypatch.setattr(generate, "ROOT", tmp_path)
+    monkeypatch.setattr(generate, "files", lambda: generated)
     return tmp_path
 
 
@@ -51,24 +51,28 @@ def test_outside_a_checkout_it_says_so(
     assert "is no checkout of the repository" in capsys.readouterr().err
 
 
-def test_the_reference_names_every_word_of_the_api() -> None:
-    page = reference()
+@pytest.fixture
+def page(generated: dict[str, str]) -> str:
+    """The page of the reference."""
+    return generated["crds/README.md"]
+
+
+def test_the_reference_names_every_word_of_the_api(page: str) -> None:
     for word in (*ConditionType, *Reason, *State):
         assert f"| `{word.value}` | {word.meaning} |" in page
     for code in ExitCode:
         assert f"| {code.value} | `{code.reason}` |" in page
 
 
-def test_the_reference_has_a_table_for_every_block() -> None:
-    page = reference()
+def test_the_reference_has_a_table_for_every_block(page: str) -> None:
     for block in _blocks(FineTuneJobSpec):
         assert f"### {block.__name__}\n" in page
         for name, field in block.model_fields.items():
             assert f"| `{field.alias or name}` |" in page
 
 
-def test_the_example_of_the_reference_is_valid() -> None:
-    text = reference().partition("```yaml\n")[2].partition("```")[0]
+def test_the_example_of_the_reference_is_valid(page: str) -> None:
+    text = page.partition("```yaml\n")[2].partition("```")[0]
     FineTuneJobSpec.model_validate(yaml.safe_load(text)["spec"])
 
 

@@ -1,26 +1,33 @@
 """What the trainer's tests share: jobs on claims below a temporary folder, and a tiny model, really pretrained."""
 
+import gc
 import json
 import os
 import re
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from tunesmith_api.naming import job_class
 from tunesmith_api.profile import AcceleratorProfile
+from tunesmith_api.progress import Outcome
 from tunesmith_api.resolve import resolve
 from tunesmith_api.run import FrozenRun, ResolvedModel
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.model import JobKind
 from tunesmith_api.v1alpha1.status import VolumePath
 from tunesmith_trainer.context import RunContext
+from tunesmith_trainer.exchange import Exchange
+from tunesmith_trainer.reporter import Reporter
 
 # Every attempt to reach the Hub is a fault, and telemetry is one.
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
@@ -49,6 +56,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave the training libraries' own deprecations to them; ours stay errors."""
     for item in items:
         item.add_marker(pytest.mark.filterwarnings(f"ignore:::{_FOREIGN}"))
+
+
+def pytest_collection_finish() -> None:
+    """Keep garbage collections off the libraries: a training begins with one, which takes longer than a few steps."""
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Give back what was kept: a library that is not taken apart at the end complains."""
+    gc.unfreeze()
 
 
 CPU = AcceleratorProfile(name="cpu", device="cpu", image="trainer", dtypes=("float32", "bfloat16", "float16"))
@@ -128,12 +145,20 @@ def pretrain_spec(lab: Lab, **training: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def pretrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lab, ResolvedModel, list[dict[str, Any]]]:
+def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Lab]:
+    """Makes folders for jobs that several tests go on with."""
+    return lambda name: Lab(tmp_path_factory.mktemp(name))
+
+
+@pytest.fixture(scope="session")
+def pretrained(new_lab: Callable[[str], Lab]) -> tuple[Lab, ResolvedModel, list[dict[str, Any]]]:
     """A model that was pretrained for a few steps, and the log of it; made once."""
-    lab = Lab(tmp_path_factory.mktemp("pretrained"))
+    lab = new_lab("pretrained")
     context = lab.context("base", pretrain_spec(lab))
     plan = lab.build(context)
-    return lab, lab.finish(context, plan), plan.trainer.state.log_history
+    model = lab.finish(context, plan)
+    gc.freeze()  # what was imported meanwhile, too
+    return lab, model, plan.trainer.state.log_history
 
 
 @pytest.fixture
@@ -161,3 +186,55 @@ def model_folder(lab: Lab, base: ResolvedModel) -> Path:
     """The folder of the pretrained model."""
     assert isinstance(base.base, VolumePath)
     return lab.path(base.base.claim, base.base.path)
+
+
+class StopAfter(Exchange):
+    """An order to stop that comes after a number of looks for it; never after 0."""
+
+    asked = 0
+    looks = 0
+
+    @property
+    @override
+    def stop_ordered(self) -> bool:
+        """Whether the workers are to save and end."""
+        object.__setattr__(self, "asked", self.asked + 1)
+        return self.asked >= self.looks > 0
+
+
+@pytest.fixture
+def attempt() -> Callable[..., Outcome]:
+    """Runs attempts as a training process does, inside of the test: nobody else could time an order to stop so well."""
+
+    def run(context: RunContext, *, stop_after: int = 0) -> Outcome:
+        from tunesmith_trainer.worker import outcome_of_run
+
+        exchange = StopAfter(Path(tempfile.mkdtemp(dir=context.root)))
+        object.__setattr__(exchange, "looks", stop_after)
+        return outcome_of_run(context, exchange, Reporter(context, exchange))
+
+    return run
+
+
+@pytest.fixture
+def train_in_two(lab: Lab) -> Callable[..., list[dict[str, Any]]]:
+    """Trains runs, one after the other, in two processes; returns what was seen of each."""
+
+    def run(*contexts: RunContext) -> list[dict[str, Any]]:
+        files = [lab.root / f"{place}.json" for place in range(len(contexts))]
+        for file, context in zip(files, contexts, strict=True):
+            file.write_text(json.dumps(context.run.to_wire()), encoding="utf-8")
+        script = Path(__file__).with_name("methods") / "two_processes.py"
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+        ended = subprocess.run(
+            [*command, str(lab.root), *map(str, files)],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+            timeout=240,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr[-4000:]
+        return [json.loads(file.with_suffix(".seen").read_text()) for file in files]
+
+    return run

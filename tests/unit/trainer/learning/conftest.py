@@ -16,7 +16,7 @@ from tunesmith_api.v1alpha1.status import VolumePath
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[4] / "examples/demo"))
 
-from sorting import TASK_LENGTH, Sorter, Task, tasks
+from sorting import TASK_LENGTH, Claim, Sorter, Standing, Task, tasks
 
 # 126 k parameters: every character is a token.
 ARCHITECTURE = {
@@ -86,14 +86,14 @@ class Start:
 
 
 @pytest.fixture(scope="session")
-def starts(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any, int], Start]:
+def starts(new_lab: Any) -> Callable[[Any, int], Start]:
     """Gives a job's folder the start of a seed: pretrained for a step, fine-tuned on answers up and down."""
     made: dict[int, tuple[Any, ResolvedModel]] = {}
 
     def put(lab: Any, seed: int) -> Start:
         training, held_out = tasks(seed)
         if seed not in made:
-            nursery = type(lab)(tmp_path_factory.mktemp(f"sorting-{seed}"))
+            nursery = new_lab(f"sorting-{seed}")
             made[seed] = nursery, _fine_tuned(nursery, training, seed)
         nursery, model = made[seed]
         assert isinstance(model.base, VolumePath)
@@ -133,3 +133,38 @@ def start(lab: Any, starts: Any, seed: int) -> Start:
     """The start of the test's seed, on its claim in the test's own folder."""
     given: Start = starts(lab, seed)
     return given
+
+
+@pytest.fixture
+def train(lab: Any, finished: Any, start: Start, seed: int) -> Callable[..., Path]:
+    """Trains the start of the test's seed by a method; returns the folder of the model."""
+
+    def run(method: str, dataset: dict[str, Any], training: dict[str, Any], **more: Any) -> Path:
+        spec = {
+            "method": method,
+            "model": {"fromJob": {"name": "sorter"}},
+            "datasets": [dataset],
+            "training": {"maxLength": TASK_LENGTH, "seed": seed, **training},
+            **more,
+        }
+        saved = finished("trained", spec, start.model)
+        folder: Path = lab.path(saved.base.claim, saved.base.path)
+        return folder
+
+    return run
+
+
+@pytest.fixture
+def align(train: Callable[..., Path], start: Start, seed: int) -> Callable[..., Standing]:
+    """Trains the start of the test's seed by a method of alignment, and measures how the model sorts then."""
+
+    def run(method: str, claim: Claim, dataset: dict[str, Any], **more: Any) -> Standing:
+        training = {
+            "maxSteps": claim.steps,
+            "perDeviceTrainBatchSize": claim.batch,
+            "learningRate": claim.learning_rate,
+        }
+        folder = train(method, dataset, training, **{method: claim.block}, **more)
+        return Sorter(folder).measure(start.held_out, start.sorter(), seed=seed)
+
+    return run

@@ -13,8 +13,22 @@ from typing import Any
 
 DIGITS = 4
 HELD_OUT = 1000
+SEEDS = (1, 2, 3)
+CONTROL = 0.2
+"""What stays below this has learnt the opposite."""
 TASK_LENGTH = 2 * DIGITS + 2
 """A prompt, an answer and its end, in tokens: one per character."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a method is told, and the share of sampled answers that it must get right then."""
+
+    learning_rate: float
+    block: dict[str, Any]
+    batch: int
+    success: float
+    steps: int = 100
 
 
 @dataclass(frozen=True)

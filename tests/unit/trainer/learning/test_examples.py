@@ -15,7 +15,10 @@ import yaml
 
 from tunesmith_api.run import ResolvedModel
 
-pytestmark = pytest.mark.timeout(1500)  # the first makes what the others begin with
+pytestmark = [
+    pytest.mark.timeout(1500),  # the first makes what the others begin with
+    pytest.mark.usefixtures("lab"),  # on one thread
+]
 EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
 # What is taken off the loss of held-out rows, in nats; stated before.
 MARGINS = {"01-pretrain-tiny": 1.5, "02-sft-lora": 0.3}
@@ -74,21 +77,14 @@ class Chain:
 
 
 @pytest.fixture(scope="session")
-def chains() -> list[Chain]:
-    """What has run of the chain so far, for all tests of this process."""
-    return []
-
-
-@pytest.fixture
-def chain(lab: Any, run_job: Any, chains: list[Chain], tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """The examples on the demo's data."""
-    if not chains:
-        chains.append(Chain(type(lab)(tmp_path_factory.mktemp("examples")), run_job))
-        for name, text in data().items():
-            path = chains[0].lab.root / "tunesmith" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    return chains[0]
+def chain(new_lab: Any, run_job: Any) -> Chain:
+    """What has run of the examples so far, on the demo's data, for all tests of this process."""
+    lab = new_lab("examples")
+    for name, text in data().items():
+        path = lab.root / "tunesmith" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return Chain(lab, run_job)
 
 
 @pytest.mark.methods("real text")

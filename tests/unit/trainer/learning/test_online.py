@@ -3,70 +3,39 @@
 With the reward negated it sorts up no more. Steps, rates and thresholds were fixed before.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sorting import DIGITS, TASK_LENGTH, Sorter, Standing
+from sorting import CONTROL, DIGITS, SEEDS, Claim, Standing
 
 pytestmark = pytest.mark.timeout(1500)  # the first of a seed makes its start
-SEEDS = (1, 2, 3)
-SUCCESS = 0.8
-CONTROL = 0.2
 NATS_PER_TOKEN = 1.0
 NATS_PER_SEQUENCE = 2.0
 GROUPS = {"beta": 0.04, "numGenerations": 8, "maxCompletionLength": DIGITS + 1}
-BATCH = 64
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What a method is told."""
-
-    learning_rate: float
-    steps: int
-    block: dict[str, Any]
-
-
 CLAIMS = {
-    "grpo": Claim(5e-4, 100, GROUPS),
-    "rloo": Claim(5e-4, 100, GROUPS),
+    "grpo": Claim(5e-4, GROUPS, batch=64, success=0.8),
+    "rloo": Claim(5e-4, GROUPS, batch=64, success=0.8),
     # A step is a mini batch: a hundred rollouts, each trained on four times.
-    "ppo": Claim(3e-4, 400, {"numPpoEpochs": 4, "maxCompletionLength": DIGITS + 1}),
+    "ppo": Claim(3e-4, {"numPpoEpochs": 4, "maxCompletionLength": DIGITS + 1}, batch=64, success=0.8, steps=400),
 }
 
 
-def align(lab: Any, finished: Any, start: Any, method: str, *, seed: int, weight: float = 1.0) -> Standing:
-    claim = CLAIMS[method]
-    rows = [{"prompt": task.prompt, "answer": task.up} for task in start.training]
-    spec = {
-        "method": method,
-        "model": {"fromJob": {"name": "sorter"}},
-        "datasets": [lab.put("prompts.jsonl", rows)],
-        "rewards": [{"name": "up", "weight": weight, "answer": {"compare": "exact"}}],
-        "training": {
-            "maxLength": TASK_LENGTH,
-            "maxSteps": claim.steps,
-            "perDeviceTrainBatchSize": BATCH,
-            "learningRate": claim.learning_rate,
-            "seed": seed,
-        },
-        method: claim.block,
-    }
-    saved = finished("aligned", spec, start.model)
-    aligned = Sorter(lab.path(saved.base.claim, saved.base.path))
-    return aligned.measure(start.held_out, start.sorter(), seed=seed)
+def aligned(lab: Any, align: Any, start: Any, method: str, *, weight: float = 1.0) -> Standing:
+    dataset = lab.put("prompts.jsonl", [{"prompt": task.prompt, "answer": task.up} for task in start.training])
+    rewards = [{"name": "up", "weight": weight, "answer": {"compare": "exact"}}]
+    standing: Standing = align(method, CLAIMS[method], dataset, rewards=rewards)
+    return standing
 
 
 @pytest.mark.methods("method")
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("method", CLAIMS)
 def test_what_is_rewarded_is_learnt(
-    lab: Any, finished: Any, start: Any, method: str, seed: int, record_property: Any
+    lab: Any, align: Any, start: Any, method: str, seed: int, record_property: Any
 ) -> None:
-    after = align(lab, finished, start, method, seed=seed)
+    after = aligned(lab, align, start, method)
     after.tell(record_property)
-    assert after.success >= SUCCESS
+    assert after.success >= CLAIMS[method].success
     assert after.kl_per_token <= NATS_PER_TOKEN
     assert after.kl_per_sequence <= NATS_PER_SEQUENCE
 
@@ -75,8 +44,8 @@ def test_what_is_rewarded_is_learnt(
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("method", CLAIMS)
 def test_what_is_punished_is_given_up(
-    lab: Any, finished: Any, start: Any, method: str, seed: int, record_property: Any
+    lab: Any, align: Any, start: Any, method: str, seed: int, record_property: Any
 ) -> None:
-    after = align(lab, finished, start, method, seed=seed, weight=-1.0)
+    after = aligned(lab, align, start, method, weight=-1.0)
     after.tell(record_property)
     assert after.success < CONTROL

@@ -3,55 +3,27 @@
 Steps, rates and thresholds were fixed before; they are those at which the methods were first seen to learn this.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sorting import TASK_LENGTH, Sorter, Standing, labels, preferences
+from sorting import CONTROL, SEEDS, Claim, Standing, labels, preferences
 
 pytestmark = pytest.mark.timeout(1500)  # the first of a seed makes its start
-SEEDS = (1, 2, 3)
 ACCURACY = 0.95
-CONTROL = 0.2
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What a method is told, and the share of sampled answers that it must get right then."""
-
-    learning_rate: float
-    success: float
-    block: dict[str, Any]
-
-
 CLAIMS = {
-    "dpo": Claim(1e-4, 0.65, {"beta": 0.1}),
-    "kto": Claim(1e-4, 0.85, {"beta": 0.1}),
-    "orpo": Claim(5e-4, 0.9, {"beta": 0.1}),
-    "cpo": Claim(5e-4, 0.8, {"beta": 0.1}),
-    "simpo": Claim(1e-4, 0.6, {"beta": 2.0}),
+    "dpo": Claim(1e-4, {"beta": 0.1}, batch=32, success=0.65),
+    "kto": Claim(1e-4, {"beta": 0.1}, batch=32, success=0.85),
+    "orpo": Claim(5e-4, {"beta": 0.1}, batch=32, success=0.9),
+    "cpo": Claim(5e-4, {"beta": 0.1}, batch=32, success=0.8),
+    "simpo": Claim(1e-4, {"beta": 2.0}, batch=32, success=0.6),
 }
 
 
-def align(lab: Any, finished: Any, start: Any, method: str, *, seed: int, swapped: bool = False) -> Standing:
-    claim = CLAIMS[method]
+def aligned(lab: Any, align: Any, start: Any, method: str, *, swapped: bool = False) -> Standing:
     rows = labels if method == "kto" else preferences
-    spec = {
-        "method": method,
-        "model": {"fromJob": {"name": "sorter"}},
-        "datasets": [lab.put("preferences.jsonl", rows(start.training, swapped=swapped))],
-        "training": {
-            "maxLength": TASK_LENGTH,
-            "maxSteps": 100,
-            "perDeviceTrainBatchSize": 32,
-            "learningRate": claim.learning_rate,
-            "seed": seed,
-        },
-        method: claim.block,
-    }
-    saved = finished("aligned", spec, start.model)
-    aligned = Sorter(lab.path(saved.base.claim, saved.base.path))
-    return aligned.measure(start.held_out, start.sorter(), seed=seed)
+    dataset = lab.put("preferences.jsonl", rows(start.training, swapped=swapped))
+    standing: Standing = align(method, CLAIMS[method], dataset)
+    return standing
 
 
 @pytest.mark.methods("method")
@@ -75,9 +47,9 @@ def test_the_start_is_undecided(start: Any, seed: int, record_property: Any) -> 
     ],
 )
 def test_what_is_preferred_is_learnt(
-    lab: Any, finished: Any, start: Any, method: str, seed: int, record_property: Any
+    lab: Any, align: Any, start: Any, method: str, seed: int, record_property: Any
 ) -> None:
-    after = align(lab, finished, start, method, seed=seed)
+    after = aligned(lab, align, start, method)
     after.tell(record_property)
     assert after.accuracy >= ACCURACY
     assert after.success >= CLAIMS[method].success
@@ -87,9 +59,9 @@ def test_what_is_preferred_is_learnt(
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("method", CLAIMS)
 def test_swapped_labels_teach_the_opposite(
-    lab: Any, finished: Any, start: Any, method: str, seed: int, record_property: Any
+    lab: Any, align: Any, start: Any, method: str, seed: int, record_property: Any
 ) -> None:
-    after = align(lab, finished, start, method, seed=seed, swapped=True)
+    after = aligned(lab, align, start, method, swapped=True)
     after.tell(record_property)
     assert after.accuracy < CONTROL
     assert after.success < CONTROL

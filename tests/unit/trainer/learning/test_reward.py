@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sorting import TASK_LENGTH, Task, preferences
+from sorting import CONTROL, SEEDS, Task, preferences
 
 pytestmark = pytest.mark.timeout(1500)  # the first of a seed makes its start
-SEEDS = (1, 2, 3)
 ACCURACY = 0.95
-CONTROL = 0.2
 
 
 def judged(folder: Path, held_out: list[Task]) -> float:
@@ -27,36 +25,23 @@ def judged(folder: Path, held_out: list[Task]) -> float:
     return float((up > down).float().mean())
 
 
-def train(lab: Any, finished: Any, start: Any, *, seed: int, swapped: bool = False) -> float:
-    spec = {
-        "method": "reward",
-        "model": {"fromJob": {"name": "sorter"}},
-        "datasets": [lab.put("preferences.jsonl", preferences(start.training, swapped=swapped))],
-        "training": {
-            "maxLength": TASK_LENGTH,
-            "maxSteps": 60,
-            "perDeviceTrainBatchSize": 32,
-            "learningRate": 5e-4,
-            "seed": seed,
-        },
-    }
-    saved = finished("judge", spec, start.model)
-    return judged(lab.path(saved.base.claim, saved.base.path), start.held_out)
+def accuracy_of(lab: Any, train: Any, start: Any, *, swapped: bool = False) -> float:
+    dataset = lab.put("preferences.jsonl", preferences(start.training, swapped=swapped))
+    folder = train("reward", dataset, {"maxSteps": 60, "perDeviceTrainBatchSize": 32, "learningRate": 5e-4})
+    return judged(folder, start.held_out)
 
 
 @pytest.mark.methods("method")
 @pytest.mark.parametrize("seed", SEEDS)
-def test_held_out_pairs_are_told_apart(lab: Any, finished: Any, start: Any, seed: int, record_property: Any) -> None:
-    accuracy = train(lab, finished, start, seed=seed)
+def test_held_out_pairs_are_told_apart(lab: Any, train: Any, start: Any, seed: int, record_property: Any) -> None:
+    accuracy = accuracy_of(lab, train, start)
     record_property("accuracy", accuracy)
     assert accuracy >= ACCURACY
 
 
 @pytest.mark.methods("method")
 @pytest.mark.parametrize("seed", SEEDS)
-def test_swapped_labels_turn_the_judgement(
-    lab: Any, finished: Any, start: Any, seed: int, record_property: Any
-) -> None:
-    accuracy = train(lab, finished, start, seed=seed, swapped=True)
+def test_swapped_labels_turn_the_judgement(lab: Any, train: Any, start: Any, seed: int, record_property: Any) -> None:
+    accuracy = accuracy_of(lab, train, start, swapped=True)
     record_property("accuracy", accuracy)
     assert accuracy < CONTROL

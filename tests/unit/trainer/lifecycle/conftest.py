@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typing_extensions import override
 
 from tunesmith_api.naming import job_class
 from tunesmith_api.profile import AcceleratorProfile
@@ -23,8 +21,6 @@ from tunesmith_api.progress import Outcome, Progress
 from tunesmith_api.resolve import resolve
 from tunesmith_api.run import FrozenRun, ResolvedModel
 from tunesmith_trainer.context import RunContext
-from tunesmith_trainer.exchange import Exchange
-from tunesmith_trainer.reporter import Reporter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -208,25 +204,12 @@ class Pods:
         return pod
 
 
-class StopAfter(Exchange):
-    """An order to stop that comes after a number of steps: in one process nobody else could time it so."""
-
-    asked = 0
-    steps = 0
-
-    @property
-    @override
-    def stop_ordered(self) -> bool:
-        """Whether the workers are to save and end."""
-        object.__setattr__(self, "asked", self.asked + 1)
-        return self.asked >= self.steps > 0
-
-
 @dataclass
 class Worker:
     """Runs training processes inside of the test, which spares the seconds of importing torch."""
 
     pods: Pods
+    run: Callable[..., Outcome]
 
     def __call__(self, run: FrozenRun, attempt: int = 1, *, stop_after: int = 0) -> Outcome:
         """Run one attempt of a run that is mounted already.
@@ -236,13 +219,7 @@ class Worker:
             attempt: Number of the attempt.
             stop_after: The step after which the order to stop comes; steps of this attempt; 0 for never.
         """
-        from tunesmith_trainer.worker import outcome_of_run
-
-        folder = Path(tempfile.mkdtemp(dir=self.pods.root))
-        exchange = StopAfter(folder)
-        object.__setattr__(exchange, "steps", stop_after)
-        context = self.pods.context(run, attempt, f"pod-{attempt}")
-        return outcome_of_run(context, exchange, Reporter(context, exchange))
+        return self.run(self.pods.context(run, attempt, f"pod-{attempt}"), stop_after=stop_after)
 
     def losses(self, run: FrozenRun) -> dict[int, float]:
         """Return the logged loss by step from the run record of a finished run."""
@@ -260,9 +237,9 @@ class Worker:
 
 
 @pytest.fixture
-def work(pods: Pods) -> Worker:
+def work(pods: Pods, attempt: Callable[..., Outcome]) -> Worker:
     """Runs training processes inside of the test."""
-    return Worker(pods)
+    return Worker(pods, attempt)
 
 
 @pytest.fixture

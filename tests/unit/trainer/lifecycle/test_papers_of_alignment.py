@@ -11,8 +11,6 @@ from tunesmith_api.exitcodes import ExitCode
 from tunesmith_api.figures import ranked
 from tunesmith_api.progress import Outcome
 from tunesmith_trainer.ending import read_lines
-from tunesmith_trainer.exchange import Exchange
-from tunesmith_trainer.reporter import Reporter
 
 PAIRS = [
     {"prompt": f"{a}+{b}=", "chosen": f" {a + b}", "rejected": f" {a - b - 7}"} for a in range(8) for b in range(4)
@@ -23,18 +21,19 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def run(lab: Any, base: Any, tmp_path: Path) -> Any:
+def run(lab: Any, base: Any, attempt: Any) -> Any:
     """Runs an alignment of a new adapter as a pod does; returns how it ended and the folder of its output."""
 
-    def run(**spec: Any) -> tuple[Outcome, Path]:
-        from tunesmith_trainer.worker import outcome_of_run
-
-        whole = {"model": {"fromJob": {"name": "base"}}, "peft": {"lora": {"r": 4}}, "training": TRAINING, **spec}
-        whole["datasets"] = [lab.put("rows.jsonl", PAIRS) | {"format": spec.pop("format", "auto")}]
-        whole.pop("format", None)
+    def run(*, rows: str = "auto", **spec: Any) -> tuple[Outcome, Path]:
+        whole = {
+            "model": {"fromJob": {"name": "base"}},
+            "peft": {"lora": {"r": 4}},
+            "datasets": [lab.put("rows.jsonl", PAIRS) | {"format": rows}],
+            "training": TRAINING,
+            **spec,
+        }
         context = lab.context("aligned", whole, base)
-        exchange = Exchange(tmp_path)
-        outcome = outcome_of_run(context, exchange, Reporter(context, exchange))
+        outcome = attempt(context)
         assert outcome.exit_code == ExitCode.SUCCESS, outcome.message
         return outcome, context.run_directory / "output"
 
@@ -61,7 +60,7 @@ def test_what_was_sampled_is_in_the_output_and_on_the_page(run: Any) -> None:
     rewards = [{"name": "short", "length": {"max": 6}}, {"name": "digit", "regex": {"pattern": "[0-9]"}}]
     outcome, output = run(
         method="grpo",
-        format="prompt",
+        rows="prompt",
         rewards=rewards,
         grpo={"numGenerations": 4, "maxCompletionLength": 8, "beta": 0.04},
         reporting={"completions": {"everySteps": 2, "rows": 4}},

@@ -22,9 +22,9 @@ PROGRESS = Progress(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """The address of a server that tells one progress."""
+    """The address of a server that tells one progress; one for all tests, since it takes its time to stop."""
     server = ProgressServer(lambda: PROGRESS, {"namespace": "lab", "job": "lines"}, port=0)
     server.start()
     yield f"http://127.0.0.1:{server.port}"

@@ -1,10 +1,5 @@
 """Two processes train what one does: the same rows in each step, the same loss, whatever each one's share weighs."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,11 +37,11 @@ def specs(lab: Any, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
     [("sft", "lora", "muon", "packed", "streamed", "pretrain"), ("dpo", "asked ahead", "simpo", "kto", "reward")],
     ids=["language", "preferences"],
 )
-def test_two_processes_have_the_losses_of_one(lab: Any, base: Any, tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_two_processes_have_the_losses_of_one(lab: Any, base: Any, train_in_two: Any, names: tuple[str, ...]) -> None:
     architecture = {"hiddenSize": 16, "intermediateSize": 32, "numHiddenLayers": 1, "numAttentionHeads": 2}
     model = {"architecture": architecture, "tokenizer": {"train": {"vocabSize": 300}}}
     training = {"maxLength": 64, "maxSteps": 5, "loggingSteps": 1, "learningRate": 1e-2}
-    files, alone = [], {}
+    together, alone = [], []
     for name in names:
         spec = specs(lab, model)[name]
         source = None if name == "pretrain" else base
@@ -54,17 +49,12 @@ def test_two_processes_have_the_losses_of_one(lab: Any, base: Any, tmp_path: Pat
         whole = given | {"perDeviceTrainBatchSize": 8, "gradientAccumulationSteps": 2}
         trainer = lab.build(lab.context(f"{name}-1", spec | {"training": whole}, source)).trainer
         trainer.train()
-        alone[name] = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        alone.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
         halves = given | {"ddpTimeout": 77} | {"perDeviceTrainBatchSize": 4, "gradientAccumulationSteps": 2}
-        together = lab.context(f"{name}-2", spec | {"training": halves, "numProcPerNode": 2}, source)
-        files.append(tmp_path / f"{name}.json")
-        files[-1].write_text(json.dumps(together.run.to_wire()))
-    launch(lab.root, files)
-    for file in files:
-        seen = json.loads(file.with_suffix(".seen").read_text())
-        losses = seen["losses"]
-        assert (seen["apart"], seen["timeout"]) == (pytest.approx(0, abs=1e-6), 77), file.stem
-        assert losses == pytest.approx(alone[file.stem], abs=2e-4), file.stem
+        together.append(lab.context(f"{name}-2", spec | {"training": halves, "numProcPerNode": 2}, source))
+    for name, losses, seen in zip(names, alone, train_in_two(*together), strict=True):
+        assert (seen["apart"], seen["timeout"]) == (pytest.approx(0, abs=1e-6), 77), name
+        assert seen["losses"] == pytest.approx(losses, abs=2e-4), name
         assert losses[-1] < losses[0]
 
 
@@ -78,23 +68,20 @@ APART: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.slow
-def test_two_processes_hold_the_same_weights(lab: Any, base: Any, tmp_path: Path) -> None:
+def test_two_processes_hold_the_same_weights(lab: Any, base: Any, train_in_two: Any) -> None:
     basis = {"maxLength": 64, "maxSteps": 8, "loggingSteps": 1, "learningRate": 1e-2, "perDeviceTrainBatchSize": 4}
-    files = []
-    for name, training in APART.items():
-        spec = {"method": "sft", "datasets": [lab.put("rows.jsonl", ROWS)], "numProcPerNode": 2} | FROM_BASE
-        files.append(tmp_path / f"{name}.json")
-        files[-1].write_text(json.dumps(lab.context(name, spec | {"training": basis | training}, base).run.to_wire()))
-    launch(lab.root, files)
-    for file in files:
-        seen = json.loads(file.with_suffix(".seen").read_text())
-        assert seen["apart"] == pytest.approx(0, abs=1e-6), file.stem
-        assert seen["losses"][-1] < seen["losses"][0], file.stem
+    spec = {"method": "sft", "datasets": [lab.put("rows.jsonl", ROWS)], "numProcPerNode": 2} | FROM_BASE
+    contexts = [lab.context(name, spec | {"training": basis | training}, base) for name, training in APART.items()]
+    for name, seen in zip(APART, train_in_two(*contexts), strict=True):
+        assert seen["apart"] == pytest.approx(0, abs=1e-6), name
+        assert seen["losses"][-1] < seen["losses"][0], name
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["grpo", "rloo"])
-def test_the_completions_of_a_prompt_may_lie_in_two_processes(lab: Any, base: Any, tmp_path: Path, method: str) -> None:
+def test_the_completions_of_a_prompt_may_lie_in_two_processes(
+    lab: Any, base: Any, train_in_two: Any, method: str
+) -> None:
     spec = {
         "method": method,
         "datasets": [lab.put("prompts.jsonl", ROWS)],
@@ -103,25 +90,6 @@ def test_the_completions_of_a_prompt_may_lie_in_two_processes(lab: Any, base: An
         method: {"numGenerations": 4, "maxCompletionLength": 8, "beta": 0.1},
         "numProcPerNode": 2,
     }
-    file = tmp_path / "online.json"
-    file.write_text(json.dumps(lab.context("online", spec | FROM_BASE, base).run.to_wire()))
-    launch(lab.root, [file])
-    seen = json.loads(file.with_suffix(".seen").read_text())
+    (seen,) = train_in_two(lab.context("online", spec | FROM_BASE, base))
     assert seen["apart"] == pytest.approx(0, abs=1e-6)
     assert len(seen["losses"]) == 3
-
-
-def launch(root: Path, files: list[Path]) -> None:
-    """Run the script in two processes; it says itself what went wrong."""
-    script = Path(__file__).with_name("two_processes.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    ended = subprocess.run(
-        [*command, str(root), *map(str, files)],
-        env=environment,
-        timeout=240,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr[-4000:]

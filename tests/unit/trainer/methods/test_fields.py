@@ -161,7 +161,7 @@ def test_every_field_is_here() -> None:
 @pytest.mark.parametrize(
     ("method", "field"), [pair for pair in PAIRS if pair[1] not in OURS and pair not in PROMPT_LENGTHS]
 )
-def test_it_is_an_argument_of_trl(lab: Any, base: Any, method: str, field: str) -> None:
+def test_it_is_an_argument_of_trl(lab: Any, method: str, field: str) -> None:
     import trl
 
     from tunesmith_trainer.methods import METHODS
@@ -181,7 +181,7 @@ def test_it_is_an_argument_of_trl(lab: Any, base: Any, method: str, field: str) 
     }.get(method, trl.SFTConfig)
     beside, value = changed(method, field)
     before, after = (
-        METHODS[method].trl_arguments(context(lab, base, method, training))
+        METHODS[method].trl_arguments(context(lab, None, method, training))
         for training in (beside, beside | {field: value})
     )
     assert before != after

@@ -16,7 +16,6 @@ from tunesmith_trainer.fence import Fence
 from tunesmith_trainer.reporter import Reporter
 
 METHODS = ("grpo", "rloo")
-BOTH = pytest.mark.parametrize("method", ["grpo", pytest.param("rloo", marks=pytest.mark.slow)])
 QUESTIONS = [{"question": f"{a}+{b}=", "answer": f"{a + b}"} for a in range(10) for b in range(4)]
 ASKED = {"columns": {"prompt": "question"}}
 REWARDS = [{"name": "vowel", "regex": {"pattern": "[ae]"}}, {"name": "right", "answer": {"column": "answer"}}]
@@ -110,7 +109,7 @@ class TestTrl:
         return log_of(trainer)
 
     @pytest.mark.slow
-    @BOTH
+    @pytest.mark.parametrize("method", METHODS)
     def test_the_curve_is_that_of_a_plain_script(self, lab: Any, base: Any, model_folder: Any, method: str) -> None:
         job = spec(
             lab,
@@ -310,7 +309,7 @@ class TestTable:
         assert reporter.beats >= 2 * BLOCK["maxCompletionLength"]
         return [json.loads(line) for line in path.read_text().splitlines()]
 
-    @BOTH
+    @pytest.mark.parametrize("method", ["grpo", pytest.param("rloo", marks=pytest.mark.slow)])
     def test_completions_are_kept_with_what_rewards_say_of_them(self, lab: Any, base: Any, method: str) -> None:
         rewards = [REWARDS[0] | {"weight": 2}, REWARDS[1]]
         context = lab.context("kept", spec(lab, method, rewards=rewards, training={"maxSteps": 2}), base)
@@ -345,9 +344,7 @@ class TestTable:
 
 
 @pytest.mark.slow
-def test_a_run_tells_the_reward_before_and_after_and_keeps_its_completions(lab: Any, base: Any) -> None:
-    from tunesmith_trainer.worker import outcome_of_run
-
+def test_a_run_tells_the_reward_before_and_after_and_keeps_its_completions(lab: Any, base: Any, attempt: Any) -> None:
     job = spec(
         lab,
         evaluation={"datasets": [lab.put("held-out.jsonl", QUESTIONS[:2]) | ASKED]},
@@ -358,9 +355,7 @@ def test_a_run_tells_the_reward_before_and_after_and_keeps_its_completions(lab: 
         reporting={"samples": {"fromEvaluation": 2, "everySteps": 1, "maxNewTokens": 4}},
     )
     context = lab.context("whole", job, base)
-    exchange = Exchange(context.run_directory / "exchange")
-    exchange.folder.mkdir()
-    outcome = outcome_of_run(context, exchange, Reporter(context, exchange))
+    outcome = attempt(context)
     assert outcome.exit_code == 0, outcome.message
     output = context.run_directory / "output"
     record = json.loads((output / "run-record.json").read_text())

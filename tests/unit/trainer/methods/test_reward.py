@@ -305,23 +305,17 @@ def test_a_checkpoint_brings_adapter_and_head_back(lab: Any, base: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_is_prepared_trained_and_says_what_its_model_is_made_for(lab: Any, base: Any, tmp_path: Path) -> None:
+def test_a_run_is_prepared_trained_and_says_what_its_model_is_made_for(lab: Any, base: Any, attempt: Any) -> None:
     import json
 
-    from tunesmith_trainer.exchange import Exchange
     from tunesmith_trainer.manifests import read_manifest
     from tunesmith_trainer.preparation.checks import check
-    from tunesmith_trainer.reporter import Reporter
-    from tunesmith_trainer.worker import outcome_of_run
 
     held_out = {"evaluation": {"splitRatio": 0.8}}
     context = lab.context("reward", spec(lab) | LORA | held_out, base)
     report = check(context)
     assert (report.rows, report.evaluation_rows) == (32, 8)
-    folder = tmp_path / "exchange"
-    folder.mkdir()
-    exchange = Exchange(folder)
-    outcome = outcome_of_run(context, exchange, Reporter(context, exchange))
+    outcome = attempt(context)
     assert outcome.exit_code == 0, outcome.message
     output = context.run_directory / "output"
     manifest = read_manifest(output)

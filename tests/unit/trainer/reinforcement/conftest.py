@@ -2,18 +2,14 @@
 
 import dataclasses
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typing_extensions import override
 
 from tunesmith_api.progress import Outcome
 from tunesmith_trainer.context import RunContext
-from tunesmith_trainer.exchange import Exchange
-from tunesmith_trainer.reporter import Reporter
 
 # Where `naive` is.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -68,30 +64,12 @@ def adapter(lab: Any, base: Any) -> Any:
     return lab.finish(context, lab.build(context))
 
 
-class StopAfter(Exchange):
-    """An order to stop that comes after a number of steps; never after 0."""
-
-    asked = 0
-    steps = 0
-
-    @property
-    @override
-    def stop_ordered(self) -> bool:
-        """Whether to save and end."""
-        object.__setattr__(self, "asked", self.asked + 1)
-        return self.asked >= self.steps > 0
-
-
 @pytest.fixture
-def work(lab: Any) -> Callable[..., Outcome]:
+def work(attempt: Callable[..., Outcome]) -> Callable[..., Outcome]:
     """Runs attempts as a pod does, from the frozen run to an output that counts."""
 
-    def run(context: RunContext, attempt: int = 1, *, stop_after: int = 0) -> Outcome:
-        from tunesmith_trainer.worker import outcome_of_run
-
-        exchange = StopAfter(Path(tempfile.mkdtemp(dir=lab.root)))
-        object.__setattr__(exchange, "steps", stop_after)
-        own = dataclasses.replace(context, attempt=attempt, pod_uid=f"pod-{attempt}")
-        return outcome_of_run(own, exchange, Reporter(own, exchange))
+    def run(context: RunContext, number: int = 1, *, stop_after: int = 0) -> Outcome:
+        own = dataclasses.replace(context, attempt=number, pod_uid=f"pod-{number}")
+        return attempt(own, stop_after=stop_after)
 
     return run

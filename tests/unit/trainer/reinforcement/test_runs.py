@@ -1,11 +1,7 @@
 """Whole runs of method ppo, as in a pod: stopped and gone on with, and in two processes."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,7 +66,7 @@ def test_a_run_that_is_resumed_between_rollouts_is_the_one_that_was_never_stoppe
     assert work(context, stop_after=PER_ROLLOUT).exit_code == ExitCode.TERMINATED
     (checkpoint,) = (context.run_directory / "checkpoints").glob("step-*")
     assert (checkpoint / "value_model.safetensors").is_file()
-    outcome = work(context, attempt=2)
+    outcome = work(context, 2)
     assert (outcome.exit_code, outcome.resumed_from_step) == (ExitCode.SUCCESS, PER_ROLLOUT), outcome.message
     resumed = figures(context)
     assert resumed.keys() == whole.keys() == set(range(1, STEPS + 1))
@@ -86,7 +82,7 @@ def test_a_run_that_is_resumed_within_a_rollout_samples_the_rest_anew(
     context = lab.context("halved", ppo_spec(peft={"lora": {"r": 4}}), base)
     stop = PER_ROLLOUT + 2
     assert work(context, stop_after=stop).last_step == stop
-    outcome = work(context, attempt=2)
+    outcome = work(context, 2)
     assert (outcome.exit_code, outcome.last_step) == (ExitCode.SUCCESS, STEPS), outcome.message
     resumed = figures(context)
     assert resumed.keys() == whole.keys()
@@ -98,23 +94,12 @@ def test_a_run_that_is_resumed_within_a_rollout_samples_the_rest_anew(
 
 
 @pytest.mark.slow
-def test_two_processes_hold_the_same_weights(lab: Any, base: Any, ppo_spec: Spec, tmp_path: Path) -> None:
-    files = []
-    for name, change in {"adapter": {"peft": {"lora": {"r": 4}}}, "full": {}}.items():
-        context = lab.context(name, ppo_spec(numProcPerNode=2, training={"maxSteps": 6}, **change), base)
-        files.append(tmp_path / f"{name}.json")
-        files[-1].write_text(json.dumps(context.run.to_wire()))
-    script = Path(__file__).parents[1] / "methods/two_processes.py"
-    ended = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script, lab.root, *files],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    for file in files:
-        seen = json.loads(file.with_suffix(".seen").read_text())
-        assert seen["apart"] == pytest.approx(0, abs=1e-6), file.stem
+def test_two_processes_hold_the_same_weights(lab: Any, base: Any, ppo_spec: Spec, train_in_two: Any) -> None:
+    changes: dict[str, dict[str, Any]] = {"adapter": {"peft": {"lora": {"r": 4}}}, "full": {}}
+    contexts = [
+        lab.context(name, ppo_spec(numProcPerNode=2, training={"maxSteps": 6}, **change), base)
+        for name, change in changes.items()
+    ]
+    for name, seen in zip(changes, train_in_two(*contexts), strict=True):
+        assert seen["apart"] == pytest.approx(0, abs=1e-6), name
         assert len(seen["losses"]) == 6
