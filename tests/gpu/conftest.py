@@ -35,8 +35,10 @@ def _module(path: str) -> ModuleType:
 
 _trainer = _module("conftest.py")
 _models = _module("models/conftest.py")
-pretrained, base, model_folder, other = _trainer.pretrained, _trainer.base, _trainer.model_folder, _models.other
+new_lab, pretrained, base = _trainer.new_lab, _trainer.pretrained, _trainer.base
+model_folder, other = _trainer.model_folder, _models.other
 pytest_collection_modifyitems = _trainer.pytest_collection_modifyitems
+pytest_collection_finish, pytest_sessionfinish = _trainer.pytest_collection_finish, _trainer.pytest_sessionfinish
 
 
 @pytest.fixture(autouse=True)
