@@ -20,20 +20,23 @@ from tunesmith_api.v1alpha1.methods.ppo import Ppo
 from tunesmith_api.v1alpha1.methods.reward import RewardModelling
 from tunesmith_api.v1alpha1.methods.rloo import Rloo
 from tunesmith_api.v1alpha1.methods.simpo import Simpo
-from tunesmith_api.v1alpha1.peft import reference_stays
 from tunesmith_api.v1alpha1.rewards import REWARDS_FROM_THE_HUB, Reward, rewards_rules
-from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, hub_rules, method_rules
+from tunesmith_api.v1alpha1.spec import SPEC_RULES, JobSpec, hub_rules, method_rules, or_default
 from tunesmith_api.v1alpha1.training.suitability import ALIGNMENT_RULES
 
 if TYPE_CHECKING:
     from tunesmith_api.v1alpha1.data_sources import Function
 
 _REFERENCED = [method for method, block in ALIGNMENT.items() if block.takes_reference_model]
+_COMPARES = " || ".join(
+    f"(self.method == '{method}' && {or_default(f'{method}.beta', block, 'beta')} > 0.0)"
+    for method, block in ALIGNMENT.items()
+    if block.has_reference
+)
+"""Whether the method compares with the base model whose adapter is switched off."""
 
 
 class AlignmentJobSpec(JobSpec):
-    """What to align, with what, and how."""
-
     """What to align, with which preferences or rewards, and how."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -50,7 +53,7 @@ class AlignmentJobSpec(JobSpec):
         *rewards_rules(ALIGNMENT),
         Rule(
             "!has(self.model.resumeFrom)",
-            "a checkpoint does not hold the model that preferences are measured against: use model.fromJob",
+            "an alignment starts from the output of another job, not from a checkpoint: use model.fromJob",
             ".model.resumeFrom",
         ),
         Rule(
@@ -65,7 +68,13 @@ class AlignmentJobSpec(JobSpec):
             " remove referenceModel",
             ".referenceModel",
         ),
-        reference_stays(tuple(method for method, block in ALIGNMENT.items() if block.has_reference)),
+        Rule(
+            f"!({_COMPARES}) || !has(self.peft) || !has(self.peft.lora) || !has(self.peft.lora.bias)"
+            " || self.peft.lora.bias == 'none' || has(self.referenceModel)",
+            "bias trains weights of the base model, which this method compares with as they were: remove bias, or set"
+            " referenceModel",
+            ".peft.lora.bias",
+        ),
     )
 
     method: Annotated[

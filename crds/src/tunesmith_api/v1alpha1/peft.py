@@ -159,8 +159,8 @@ class Lora(ApiModel):
         Literal["none", "all", "lora_only"],
         Field(
             description="Which biases of the base model are trained and saved with the adapter: `none`, `all`, or those"
-            " of the adapted layers. Without referenceModel not for dpo, kto, grpo and rloo, whose reference is the"
-            " base model as it was."
+            " of the adapted layers. Without referenceModel not for dpo and kto, nor for grpo and rloo with a beta:"
+            " their reference is the base model as it was."
         ),
     ] = "none"
     modules_to_save: Annotated[
@@ -343,14 +343,3 @@ ROWS_STAY_APART = Rule(
     ".peft.promptTuning",
 )
 """Of methods that can put several rows into one sequence."""
-
-
-def reference_stays(methods: tuple[str, ...]) -> Rule:
-    """Return the rule of methods whose reference is the base model with the adapter switched off."""
-    return Rule(
-        f"!(self.method in {list(methods)}) || !has(self.peft) || !has(self.peft.lora) || !has(self.peft.lora.bias)"
-        " || self.peft.lora.bias == 'none' || has(self.referenceModel)",
-        "bias trains weights of the base model, which this method compares with as they were: remove bias, set"
-        " referenceModel, or use method: sft",
-        ".peft.lora.bias",
-    )

@@ -222,7 +222,7 @@ def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
     samples = f"self.method in {sampling} || " if sampling else ""
     yield Rule(
         f"{samples}!has(self.reporting) || !has(self.reporting.completions)",
-        "this method learns from no completions of its own that could be kept: remove it, or use reporting.samples",
+        "this method learns from no completions of its own that could be kept: remove it",
         ".reporting.completions",
     )
     taking = [method for method, block in methods.items() if block.takes_margins]

@@ -35,7 +35,7 @@ def require_unchanged_base(config: PeftConfig) -> None:
     if bias != "none":
         raise InvalidSpec(
             f"the adapter to train further has bias: {bias}, so it trains weights of the base model, which this method"
-            " compares with as they were; use model.fromJob.fromAdapter: merge, or train it further with method: sft"
+            " compares with as they were; use model.fromJob.fromAdapter: merge, or train it further with a FineTuneJob"
         )
 
 
