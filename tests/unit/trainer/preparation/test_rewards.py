@@ -53,7 +53,7 @@ def test_rewards_that_fit(lab: Any, prepare: Any, model_folder: Path) -> None:
     ("reward", "code", "told"),
     [
         ({"regex": {"pattern": "("}}, ExitCode.INVALID_SPEC, "spec.rewards[1].regex.pattern: '(' is no regular"),
-        ({"jsonSchema": '{"not": {}}'}, ExitCode.INVALID_SPEC, "spec.rewards[1].jsonSchema: #/not is not among"),
+        ({"jsonSchema": '{"tipe": []}'}, ExitCode.INVALID_SPEC, "spec.rewards[1].jsonSchema: 'tipe' is not among"),
         ({"function": FUNCTION}, ExitCode.DATA_ERROR, "key own.py of ConfigMap code does not exist"),
         (
             {"answer": {"column": "solution"}},
