@@ -183,3 +183,24 @@ def test_the_chart_s_copy_is_the_same_crd(job: type[Job], generated: dict[str, s
     rendered = yaml.load("\n".join(lines), Loader=yaml.CSafeLoader)
     assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
     assert rendered == crd_of(job)
+
+
+# What the API server says of a schema in words of its own.
+OF_THE_SERVER = re.compile(
+    "Duplicate value|[Uu]nsupported value|supported values|unknown field|must be of type"
+    "|(?:less|greater) than or equal to|should be less than|should have at least"
+)
+
+
+def test_what_a_bad_spec_is_told_is_said_by_a_rule(repository: Path) -> None:
+    messages = [
+        rule["message"]
+        for job in KINDS
+        for _, node in nodes(schema_of(job))
+        for rule in node.get("x-kubernetes-validations", ())
+    ]
+    for path in sorted((repository / "tests" / "contract" / "bad").glob("*.yaml")):
+        for part in re.findall("^# refused: (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE):
+            is_path = re.match(r"(spec|metadata)[.:]|\S+:$", part)
+            said = is_path or OF_THE_SERVER.search(part) or any(part in message for message in messages)
+            assert said, f"{path.name}: no rule says {part!r}"
