@@ -160,5 +160,5 @@ $(TRAINER_VENV)/.ready: $(BUILD)/bootstrap/.ready trainer-image/requirements.txt
 $(RIVAL_VENV)/.ready: $(BUILD)/bootstrap/.ready tests/requirements-rival.txt
 	@echo "==> LLaMA-Factory, in $(RIVAL_VENV): about 6 GB"
 	@test -x $(RIVAL_VENV)/bin/python || $(UV) venv --quiet --clear --python $(PYTHON) $(RIVAL_VENV)
-	$(UV) pip sync --python $(RIVAL_VENV) --require-hashes tests/requirements-rival.txt
+	$(UV) pip sync --python $(RIVAL_VENV) --compile-bytecode --require-hashes tests/requirements-rival.txt
 	@touch $@
