@@ -21,13 +21,16 @@ from tunesmith_operator.settings import load
 Object = dict[str, Any]
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.yaml"))
-PIPELINE = FOLDER / "pipeline"
-STEPS = sorted(PIPELINE.glob("[0-9]*.yaml"))
+PIPELINES = sorted(path.parent for path in FOLDER.glob("*/data.yaml"))
 
 
 def read(file: Path) -> Object:
     job: Object = yaml.safe_load(file.read_text(encoding="utf-8"))
     return job
+
+
+def steps(pipeline: Path) -> list[Path]:
+    return sorted(pipeline.glob("[0-9]*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,9 @@ def frozen(
     return run
 
 
-@pytest.mark.parametrize("file", [*EXAMPLES, *STEPS], ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", [*EXAMPLES, *(step for pipeline in PIPELINES for step in steps(pipeline))], ids=lambda file: file.stem
+)
 def test_an_example_becomes_pods(file: Path, frozen: Callable[[Path], FrozenRun]) -> None:
     job, run = read(file), frozen(file)
     worker = child(run, 1)["spec"]["pytorchReplicaSpecs"]["Worker"]
@@ -100,25 +105,41 @@ def test_every_example_says_how_much_it_needs_and_what_it_shows() -> None:
         assert {"cpu", "memory"} <= set(resources["requests"])
 
 
-def test_the_jobs_of_the_pipeline_take_from_one_another_and_from_nobody_else() -> None:
+@pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda folder: folder.name)
+def test_the_jobs_of_a_pipeline_take_from_one_another_and_from_nobody_else(pipeline: Path) -> None:
     known: set[JobKey] = set()
-    for file in STEPS:
+    for file in steps(pipeline):
         job = read(file)
         key = JobKey(job["kind"], "team", job["metadata"]["name"])
         assert set(dependencies(key, job).values()) <= known
         assert bool(dependencies(key, job)) == bool(known)
         known.add(key)
+    assert len(known) >= 3
 
 
-def test_the_pipeline_brings_all_of_its_data_along() -> None:
-    data = read(PIPELINE / "data.yaml")
+@pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda folder: folder.name)
+def test_a_pipeline_brings_all_of_its_data_along(pipeline: Path) -> None:
+    data = read(pipeline / "data.yaml")
     held = {(data["metadata"]["name"], key) for key in data["data"]}
-    assert set().union(*(set(config_map_keys(read(file))) for file in STEPS)) == held
-    rows = list(csv.DictReader(data["data"]["pairs.csv"].splitlines()))
+    assert set().union(*(set(config_map_keys(read(file))) for file in steps(pipeline))) == held
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "table", "answers", "right"),
+    [
+        ("pipeline", "pairs.csv", ("chosen", "rejected"), lambda given: "".join(sorted(given))),
+        ("pipeline-rewards", "answers.csv", ("answer", "other"), lambda given: given[::-1]),
+    ],
+)
+def test_only_the_answers_of_a_pipeline_say_which_way_is_right(
+    pipeline: str, table: str, answers: tuple[str, str], right: Callable[[str], str]
+) -> None:
+    data = read(FOLDER / pipeline / "data.yaml")["data"]
+    rows = list(csv.DictReader(data[table].splitlines()))
     assert len({row["prompt"] for row in rows}) == len(rows)
     for row in rows:
-        up = "".join(sorted(row["prompt"].removesuffix("=")))
-        assert (row["chosen"], row["rejected"]) == (up, up[::-1])
-    sums = " ".join(row["text"] for row in csv.DictReader(data["data"]["texts.csv"].splitlines())).split()
-    ups = [given for given, answer in (each.split("=") for each in sums) if answer == "".join(sorted(given))]
-    assert 0.45 < len(ups) / len(sums) < 0.55
+        answer = right(row["prompt"].removesuffix("="))
+        assert tuple(row[name] for name in answers) == (answer, answer[::-1])
+    texts = " ".join(row["text"] for row in csv.DictReader(data["texts.csv"].splitlines())).split()
+    given_right = [answer == right(given) for given, answer in (each.split("=") for each in texts)]
+    assert 0.45 < sum(given_right) / len(texts) < 0.55

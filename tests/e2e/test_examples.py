@@ -6,7 +6,7 @@ import pytest
 from kube import Kubectl
 
 _FOLDER = Path(__file__).resolve().parents[2] / "examples"
-EXAMPLES = sorted([*_FOLDER.glob("*.yaml"), *_FOLDER.glob("pipeline/*.yaml")])
+EXAMPLES = sorted([*_FOLDER.glob("*.yaml"), *_FOLDER.glob("pipeline*/*.yaml")])
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)

@@ -1,4 +1,4 @@
-"""The pipeline of the examples, as it is: each step is good enough for the gate of the next, and both ends learn."""
+"""The pipelines of the examples, as they are: each step is good enough for the gate of the next, and all ends learn."""
 
 import json
 from pathlib import Path
@@ -12,12 +12,11 @@ from tunesmith_api.v1alpha1.gate import Gate
 from tunesmith_api.v1alpha1.status import VolumePath
 
 pytestmark = pytest.mark.timeout(1500)
-PIPELINE = Path(__file__).resolve().parents[4] / "examples" / "pipeline"
-STEPS = sorted(PIPELINE.glob("[0-9]*.yaml"))
+EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
 
 
-def put_data(lab: Any) -> None:
-    config_map = yaml.safe_load((PIPELINE / "data.yaml").read_text(encoding="utf-8"))
+def put_data(lab: Any, pipeline: Path) -> None:
+    config_map = yaml.safe_load((pipeline / "data.yaml").read_text(encoding="utf-8"))
     folder = lab.root / "tunesmith/configmaps" / config_map["metadata"]["name"]
     folder.mkdir(parents=True)
     for key, text in config_map["data"].items():
@@ -40,9 +39,11 @@ def admit(taken: dict[str, Any], figures: dict[str, float]) -> None:
     assert gate.max is None or value <= gate.max, taken
 
 
-@pytest.mark.methods("method")
-def test_every_gate_opens_and_both_ends_learn(lab: Any, finished: Any, record_property: Any) -> None:
-    put_data(lab)
+@pytest.fixture
+def records(request: pytest.FixtureRequest, lab: Any, finished: Any, record_property: Any) -> dict[str, Any]:
+    """The run record of each job of a pipeline, by its name."""
+    pipeline = EXAMPLES / request.param
+    put_data(lab, pipeline)
     made: dict[str, ResolvedModel] = {}
     records: dict[str, Any] = {}
 
@@ -52,16 +53,36 @@ def test_every_gate_opens_and_both_ends_learn(lab: Any, finished: Any, record_pr
         admit(block["fromJob"], records[block["fromJob"]["name"]]["finalEvaluation"])
         return made[block["fromJob"]["name"]]
 
-    for file in STEPS:
+    for file in sorted(pipeline.glob("[0-9]*.yaml")):
         job = yaml.safe_load(file.read_text(encoding="utf-8"))
         name, spec = job["metadata"]["name"], job["spec"]
-        rewards = {reward["name"]: take(reward["model"]) for reward in spec.get("rewards", ())}
+        rewards = {reward["name"]: take(reward["model"]) for reward in spec.get("rewards", ()) if "model" in reward}
         made[name] = finished(name, spec, take(spec["model"]), reward_models=rewards)
         records[name] = record_of(lab, made[name])
-        for figure, value in records[name]["finalEvaluation"].items():
+        for figure, value in (records[name]["finalEvaluation"] or {}).items():
             if figure in {"eval_loss", "eval_accuracy", "eval_rewards/accuracies"}:
                 record_property(f"{name} {figure}", f"{value:.3f}")
+    return records
+
+
+def course(record: dict[str, Any], figure: str) -> list[float]:
+    """Return a figure over the run."""
+    return [entry[figure] for entry in record["metrics"] if figure in entry]
+
+
+@pytest.mark.methods("method")
+@pytest.mark.parametrize("records", ["pipeline"], indirect=True)
+def test_every_gate_opens_and_both_ends_learn(records: dict[str, Any], record_property: Any) -> None:
     assert records["sorter-dpo"]["finalEvaluation"]["eval_rewards/accuracies"] >= 0.95
-    scores = [entry["objective/scores"] for entry in records["sorter-ppo"]["metrics"] if "objective/scores" in entry]
+    scores = course(records["sorter-ppo"], "objective/scores")
     record_property("sorter-ppo objective/scores", f"{scores[0]:.2f} → {scores[-1]:.2f}")
     assert scores[-1] > scores[0] + 1
+
+
+@pytest.mark.methods("method")
+@pytest.mark.parametrize("records", ["pipeline-rewards"], indirect=True)
+def test_the_right_answer_is_learnt_from_rewards_alone(records: dict[str, Any], record_property: Any) -> None:
+    right = course(records["echo-grpo"], "rewards/right/mean")
+    record_property("echo-grpo rewards/right/mean", f"{right[0]:.2f} → {right[-1]:.2f}")
+    assert right[0] < 0.65
+    assert right[-1] > 0.9
