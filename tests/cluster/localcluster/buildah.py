@@ -48,8 +48,8 @@ def build(
         context: the folder its COPY instructions see.
         arguments: values of its ARGs.
         ignore_file: patterns of what to leave out of the context.
-        network: whether its RUN steps fetch packages: they then see this machine's network, certificates, package
-            indexes and download caches, none of which end up in the image.
+        network: whether its RUN steps fetch packages: they then see this machine's network, certificates and package
+            indexes, none of which end up in the image.
 
     Raises:
         ClusterError: the build failed.

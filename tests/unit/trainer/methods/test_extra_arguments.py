@@ -1,6 +1,7 @@
 """`extraArguments`: read as TRL's types, and only what is nobody else's."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -74,25 +75,6 @@ PASSED = {
 }
 
 
-def config_of(method: str) -> Any:
-    import trl
-
-    from tunesmith_trainer.methods.pair_trainers import CPOConfig, ORPOConfig
-    from tunesmith_trainer.methods.ppo_trainer import PPOConfig
-
-    return {
-        "dpo": trl.DPOConfig,
-        "kto": trl.KTOConfig,
-        "reward": trl.RewardConfig,
-        "orpo": ORPOConfig,
-        "cpo": CPOConfig,
-        "simpo": CPOConfig,
-        "grpo": trl.GRPOConfig,
-        "rloo": trl.RLOOConfig,
-        "ppo": PPOConfig,
-    }.get(method, trl.SFTConfig)
-
-
 def trainer(lab: Any, base: Any, method: str, extra: dict[str, str]) -> Any:
     spec = {
         "method": method,
@@ -108,7 +90,7 @@ def test_every_method_is_here() -> None:
 
 
 @pytest.mark.parametrize("method", PASSED)
-def test_every_argument_of_trl_is_judged(lab: Any, base: Any, method: str) -> None:
+def test_every_argument_of_trl_is_judged(lab: Any, base: Any, config_of: Callable[[str], Any], method: str) -> None:
     from tunesmith_trainer.methods import METHODS
 
     spec = {"method": method, "model": {"fromJob": {"name": "base"}}, "datasets": [lab.put("a.jsonl", PAIRS)]}
@@ -130,12 +112,14 @@ def test_every_argument_of_trl_is_judged(lab: Any, base: Any, method: str) -> No
         ("router_aux_loss_coef", "1e-3", 0.001),
     ],
 )
-def test_a_value_is_read_as_the_argument_s_type(name: str, text: str, value: Any) -> None:
+def test_a_value_is_read_as_the_argument_s_type(
+    config_of: Callable[[str], Any], name: str, text: str, value: Any
+) -> None:
     read = extra_arguments({name: text}, config_of("sft"), ())[name]
     assert (type(read), read) == (type(value), value)
 
 
-def test_a_list_is_json() -> None:
+def test_a_list_is_json(config_of: Callable[[str], Any]) -> None:
     values = {"loss_type": '["sigmoid", "sft"]', "loss_weights": "[1.0, 0.5]"}
     assert extra_arguments(values, config_of("dpo"), ()) == {
         "loss_type": ["sigmoid", "sft"],
@@ -172,7 +156,7 @@ def test_it_reaches_the_trainer(lab: Any, base: Any, method: str) -> None:
     assert (args.eval_delay, args.log_level_replica) == (3.0, "error")
 
 
-def test_no_refused_argument_is_misspelt() -> None:
+def test_no_refused_argument_is_misspelt(config_of: Callable[[str], Any]) -> None:
     """Those that the installed TRL lacks are names of the other versions that the trainer supports."""
     known = {field.name for method in ROWS for field in dataclasses.fields(config_of(method))}
     assert REFUSED_ARGUMENTS.keys() - known == {"logging_dir", "overwrite_output_dir"}

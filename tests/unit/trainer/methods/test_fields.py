@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -163,29 +163,14 @@ def test_every_field_is_here() -> None:
 @pytest.mark.parametrize(
     ("method", "field"), [pair for pair in PAIRS if pair[1] not in OURS and pair not in PROMPT_LENGTHS]
 )
-def test_it_is_an_argument_of_trl(lab: Any, method: str, field: str) -> None:
-    import trl
-
+def test_it_is_an_argument_of_trl(lab: Any, config_of: Callable[[str], Any], method: str, field: str) -> None:
     from tunesmith_trainer.methods import METHODS
-    from tunesmith_trainer.methods.pair_trainers import CPOConfig, ORPOConfig
-    from tunesmith_trainer.methods.ppo_trainer import PPOConfig
 
-    config = {
-        "dpo": trl.DPOConfig,
-        "kto": trl.KTOConfig,
-        "reward": trl.RewardConfig,
-        "orpo": ORPOConfig,
-        "cpo": CPOConfig,
-        "simpo": CPOConfig,
-        "grpo": trl.GRPOConfig,
-        "rloo": trl.RLOOConfig,
-        "ppo": PPOConfig,
-    }.get(method, trl.SFTConfig)
     before, after = (
         METHODS[method].trl_arguments(context(lab, None, method, training)) for training in changed(method, field)
     )
     assert before != after
-    assert after.keys() <= config.__dataclass_fields__.keys()
+    assert after.keys() <= config_of(method).__dataclass_fields__.keys()
 
 
 @pytest.fixture

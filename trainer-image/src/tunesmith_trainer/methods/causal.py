@@ -7,21 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.data.packing import make_collator
 from tunesmith_trainer.methods.arguments import config_arguments
-from tunesmith_trainer.methods.plan import TrainingPlan
-from tunesmith_trainer.models.adapters.lora import lora_b_ratio
+from tunesmith_trainer.methods.task import Task
 from tunesmith_trainer.models.adapters.settling import settle_adapter
 from tunesmith_trainer.models.head import use_plain_head
 from tunesmith_trainer.models.separation import require_separation
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-    from trl import SFTConfig
-
     from tunesmith_trainer.context import RunContext
-    from tunesmith_trainer.data.corpus import Corpora
     from tunesmith_trainer.data.feed import Feed
     from tunesmith_trainer.methods.causal_trainer import CausalTrainer
-    from tunesmith_trainer.models.prepare import ModelPlan
+    from tunesmith_trainer.methods.plan import TrainingPlan
 
 
 def causal_arguments(context: RunContext, pad_to_multiple_of: int | None) -> dict[str, Any]:
@@ -39,24 +34,14 @@ def causal_arguments(context: RunContext, pad_to_multiple_of: int | None) -> dic
 
 
 @dataclass(frozen=True)
-class CausalTask:
-    """What a method found out before the model is loaded.
+class CausalTask(Task):
+    """A task whose rows may be a stream, or share sequences.
 
     Attributes:
-        context: The run.
-        arguments: The trainer's arguments.
-        source: Where the model comes from.
-        tokenizer: Its tokenizer.
-        corpora: The rows.
-        feed: How they become token ids.
+        feed: How rows become token ids.
         shared_by: The field that lets rows share a sequence, with no token seeing another row; None when none does.
     """
 
-    context: RunContext
-    arguments: SFTConfig
-    source: ModelPlan
-    tokenizer: PreTrainedTokenizerBase
-    corpora: Corpora
     feed: Feed
     shared_by: str | None = None
 
@@ -67,12 +52,13 @@ class CausalTask:
             report: What else the run's record tells about the data.
         """
         train, evaluation = self.corpora.train, self.corpora.evaluation
-        processing, training = self.context.run.spec.data_processing, self.context.run.spec.training
+        processing = self.context.run.spec.data_processing
         callbacks = []
         if processing.streaming:
             from tunesmith_trainer.callbacks.streaming import StreamCallback
 
-            rows, progress = self.feed.stream(train, processing, training.order_seed)
+            order_seed = self.context.run.spec.training.order_seed
+            rows, progress = self.feed.stream(train, processing, order_seed)
             told: dict[str, Any] = {}
             callbacks.append(StreamCallback(progress, told))
         else:
@@ -81,27 +67,11 @@ class CausalTask:
         prepared = self.source.load(self.tokenizer)
         from tunesmith_trainer.methods.causal_trainer import CausalTrainer
 
-        trainer = CausalTrainer(
-            training=training,
-            lora_b_ratio=lora_b_ratio(self.context.run.spec.peft),
-            model=prepared.model,
-            args=self.arguments,
-            train_dataset=rows,
-            eval_dataset=held_out,
-            processing_class=self.tokenizer,
-            peft_config=prepared.adapter,
-            callbacks=callbacks,
-        )
+        trainer = CausalTrainer(callbacks=callbacks, **self.arguments_on(rows, held_out, prepared))
         settle_adapter(trainer.model)
         use_plain_head(trainer)
         self._share_sequences(trainer)
-        return TrainingPlan(
-            trainer=trainer,
-            output=prepared.output,
-            evaluates=held_out is not None,
-            data_digest=self.corpora.digest,
-            data_report=self.corpora.report | {"train": told, "evaluation": held_out_told} | report,
-        )
+        return self.plan_of(trainer, prepared, {"train": told, "evaluation": held_out_told} | report)
 
     def _share_sequences(self, trainer: CausalTrainer) -> None:
         """Make batches in which rows share sequences, where the spec asks for it."""

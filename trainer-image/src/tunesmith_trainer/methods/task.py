@@ -1,4 +1,4 @@
-"""What the methods share whose rows are tables: the order in which a trainer is made."""
+"""What the methods share: the order in which a trainer is made."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TableTask:
+class Task:
     """What is ready before the model is loaded.
 
     Attributes:
@@ -34,9 +34,6 @@ class TableTask:
         source: Where the model comes from.
         tokenizer: Its tokenizer.
         corpora: The rows.
-        train: Those to train on, as token ids.
-        held_out: Those to evaluate on, None without any.
-        report: What the run's record tells about them.
     """
 
     context: RunContext
@@ -44,6 +41,53 @@ class TableTask:
     source: ModelPlan
     tokenizer: PreTrainedTokenizerBase
     corpora: Corpora
+
+    def arguments_on(self, train: Any, held_out: Dataset | None, prepared: PreparedModel) -> dict[str, Any]:
+        """Return what every trainer of TRL's is made with.
+
+        Args:
+            train: Rows to train on, as token ids.
+            held_out: Those to evaluate on, None without any.
+            prepared: The model to train.
+        """
+        return {
+            "training": self.context.run.spec.training,
+            "lora_b_ratio": lora_b_ratio(self.context.run.spec.peft),
+            "model": prepared.model,
+            "args": self.arguments,
+            "train_dataset": train,
+            "eval_dataset": held_out,
+            "processing_class": self.tokenizer,
+            "peft_config": prepared.adapter,
+        }
+
+    def plan_of(self, trainer: Trainer, prepared: PreparedModel, report: dict[str, Any]) -> TrainingPlan:
+        """Return the trainer as a run takes it.
+
+        Args:
+            trainer: The trainer.
+            prepared: Its model.
+            report: What the run's record tells about the rows; `evaluation` is None without any.
+        """
+        return TrainingPlan(
+            trainer=trainer,
+            output=prepared.output,
+            evaluates=report["evaluation"] is not None,
+            data_digest=self.corpora.digest,
+            data_report=self.corpora.report | report,
+        )
+
+
+@dataclass(frozen=True)
+class TableTask(Task):
+    """A task whose rows are tables, read and encoded.
+
+    Attributes:
+        train: Rows to train on, as token ids.
+        held_out: Those to evaluate on, None without any.
+        report: What the run's record tells about them.
+    """
+
     train: Dataset
     held_out: Dataset | None
     report: dict[str, Any]
@@ -97,16 +141,7 @@ class TableTask:
 
     def trainer_arguments(self, prepared: PreparedModel) -> dict[str, Any]:
         """Return what every trainer of TRL's is made with."""
-        return {
-            "training": self.context.run.spec.training,
-            "lora_b_ratio": lora_b_ratio(self.context.run.spec.peft),
-            "model": prepared.model,
-            "args": self.arguments,
-            "train_dataset": self.train,
-            "eval_dataset": self.held_out,
-            "processing_class": self.tokenizer,
-            "peft_config": prepared.adapter,
-        }
+        return self.arguments_on(self.train, self.held_out, prepared)
 
     def plan(self, trainer: Trainer, prepared: PreparedModel, **report: Any) -> TrainingPlan:
         """Return the trainer as a run takes it.
@@ -116,10 +151,4 @@ class TableTask:
             prepared: Its model.
             report: What else the run's record tells.
         """
-        return TrainingPlan(
-            trainer=trainer,
-            output=prepared.output,
-            evaluates=self.held_out is not None,
-            data_digest=self.corpora.digest,
-            data_report=self.corpora.report | self.report | report,
-        )
+        return self.plan_of(trainer, prepared, self.report | report)
