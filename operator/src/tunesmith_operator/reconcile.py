@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -38,7 +39,8 @@ _AGAIN_SECONDS: Final = 1.0
 _NOT_LEADING_SECONDS: Final = 2.0
 _STALE_SECONDS: Final = 10.0
 _UNEVENTFUL: Final = frozenset({STATUS, TIMER, RESYNC})
-_MOST_PUT_OFF: Final = 1_000
+_MOST_PUT_OFF: Final = 10_000
+"""Statuses that wait at most, 1 to 2 KiB each."""
 
 
 @dataclass
@@ -65,6 +67,17 @@ class _Pass:
     changed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _PutOff:
+    """The first status of a job, which is still to be written."""
+
+    version: str
+    """The resourceVersion of the job that it was made for."""
+    status: bytes
+    """As JSON, which takes a fifth of the room."""
+    requeue_after: float | None
+
+
 class Reconciler:
     """Does passes."""
 
@@ -86,7 +99,7 @@ class Reconciler:
         self._worth_writing = worth_writing
         self._clock = clock
         self._last_write: dict[JobKey, datetime] = {}
-        self._put_off: dict[JobKey, tuple[Object, Decision]] = {}
+        self._put_off: dict[JobKey, _PutOff] = {}
 
     async def work(self, key: JobKey, triggers: Triggers) -> float | None:
         """Do a pass over a job; return the seconds after which it wants another one.
@@ -113,7 +126,7 @@ class Reconciler:
             try:
                 if put_off := self._put_off.pop(key, None):
                     if triggers <= _UNEVENTFUL:
-                        return await self._catch_up(key, *put_off)
+                        return await self._catch_up(key, put_off)
                     trust = False  # it was started, whatever its missing status says
                 return await self._once(key, triggers, trust=trust)
             except (ConflictError, StaleError) as error:
@@ -145,15 +158,16 @@ class Reconciler:
         """Put the first status of a job off while others wait for their pods: it can be told a little later."""
         if not self._memory.pressed() or len(self._put_off) >= _MOST_PUT_OFF:
             return False
-        metadata = {name: job["metadata"][name] for name in ("name", "namespace", "resourceVersion")}
-        self._put_off[key] = {"metadata": metadata}, decision
+        status = json.dumps(decision.status).encode()
+        self._put_off[key] = _PutOff(job["metadata"]["resourceVersion"], status, decision.requeue_after)
         self._memory.later(key)
         return True
 
-    async def _catch_up(self, key: JobKey, job: Object, decision: Decision) -> tuple[str, float | None]:
+    async def _catch_up(self, key: JobKey, put_off: _PutOff) -> tuple[str, float | None]:
         """Write a status that was put off; nothing has happened to the job since."""
-        await self._write_status(key, _Pass(job), decision.status)
-        return "changed", decision.requeue_after
+        metadata = {"name": key.name, "namespace": key.namespace, "resourceVersion": put_off.version}
+        await self._write_status(key, _Pass({"metadata": metadata}), json.loads(put_off.status))
+        return "changed", put_off.requeue_after
 
     async def _look(self, key: JobKey, job: Object, triggers: Triggers, *, trust: bool) -> Inputs:
         if is_settled(job) and not any(trigger.startswith(CHILD) for trigger in triggers):

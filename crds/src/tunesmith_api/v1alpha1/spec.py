@@ -151,37 +151,31 @@ def hub_rules(*more: str) -> Iterator[Rule]:
 def _only_with(method: str) -> Rule:
     """Return the rule that a method's block is present only with its method."""
     return Rule(
-        f"self.method == '{method}' || !has(self.{method})",
+        f"!has(self.{method}) || self.method == '{method}'",
         f"the {method} block belongs to method: {method}; remove it or change method",
         f".{method}",
     )
 
 
-def _rows_of(method: str, block: type[MethodBlock]) -> Iterator[Rule]:
+def _rows_of(block: type[MethodBlock]) -> Iterator[Rule]:
     """Yield the rules that training and evaluation rows have a shape the method can train on."""
     asks, completes = (f"(has(d.{part}Template) || has(d.{part}Function))" for part in ("prompt", "completion"))
     named = f"(!has(d.format) || d.format in {['auto', *block.formats]})"
-    needed = f"method: {method} needs {block.rows}: leave format out, or choose a dataset or a method that fit"
+    needed = f"this method needs {block.rows}: leave format out, or choose a dataset or a method that fit"
     if "prompt-completion" in block.formats:
-        yield from _of_all_rows(method, named, needed)
+        yield from _of_all_rows(named, needed)
         both = "promptTemplate and completionTemplate belong together, a function may stand for either"
-        yield from _of_all_rows(method, f"{asks} == {completes}", f"{both}: set both or neither")
+        yield from _of_all_rows(f"{asks} == {completes}", f"{both}: set both or neither")
     elif "prompt" in block.formats:
-        yield from _of_all_rows(method, f"{named} && !{completes}", needed)
+        yield from _of_all_rows(f"{named} && !{completes}", needed)
     else:
-        yield from _of_all_rows(method, f"{named} && !{asks}", needed)
+        yield from _of_all_rows(f"{named} && !{asks}", needed)
 
 
-def _of_all_rows(method: str, fits: str, message: str) -> Iterator[Rule]:
+def _of_all_rows(fits: str, message: str) -> Iterator[Rule]:
     """Yield the rules that every dataset `d` fits, of those to train and of those to evaluate on."""
-    of_method = f"self.method != '{method}'"
-    yield Rule(f"{of_method} || !has(self.datasets) || self.datasets.all(d, {fits})", message, ".datasets")
-    yield Rule(
-        f"{of_method} || !has(self.evaluation) || !has(self.evaluation.datasets)"
-        f" || self.evaluation.datasets.all(d, {fits})",
-        message,
-        ".evaluation.datasets",
-    )
+    for field in ("datasets", "evaluation.datasets"):
+        yield Rule(f"{absent(field)} || self.{field}.all(d, {fits})", message, f".{field}")
 
 
 def _margins_for(methods: list[str]) -> Iterator[Rule]:
@@ -195,33 +189,45 @@ def _margins_for(methods: list[str]) -> Iterator[Rule]:
         )
 
 
-def _rows_at_a_time(method: str, fewest: int) -> Iterator[Rule]:
+def _rows_at_a_time(fewest: int) -> Iterator[Rule]:
     """Yield the rules that a micro-batch has the rows that a method compares with each other."""
     for field in ("perDeviceTrainBatchSize", "perDeviceEvalBatchSize"):
         yield Rule(
-            f"self.method != '{method}' || !has(self.training) || !has(self.training.{field})"
-            f" || self.training.{field} >= {fewest}",
-            f"method: {method} compares the rows of a micro-batch with each other: set {field} to at least {fewest},"
+            f"{absent(f'training.{field}')} || self.training.{field} >= {fewest}",
+            f"this method compares the rows of a micro-batch with each other: set {field} to at least {fewest},"
             " with fewer gradientAccumulationSteps or a smaller maxLength where memory is short",
             f".training.{field}",
         )
 
 
+def _of_block(block: type[MethodBlock]) -> Iterator[Rule]:
+    """Yield what a method's block says of the rest of a spec of that method."""
+    yield from _rows_of(block)
+    yield from ignored_by(block)
+    if block.fewest_rows > 1:
+        yield from _rows_at_a_time(block.fewest_rows)
+    yield from block.spec_rules
+    yield from not_split(block)
+
+
 def method_rules(methods: Mapping[str, type[MethodBlock]]) -> Iterator[Rule]:
-    """Yield what each method's block says of the rest of the spec."""
+    """Yield what each method's block says of the rest of the spec.
+
+    What several methods say is one rule: the API server evaluates every rule at each write of an object, its status
+    included, and a look at a field costs it time for each field beside that one.
+    """
+    yield from map(_only_with, methods)
+    stated_by: dict[Rule, list[str]] = {}
     for method, block in methods.items():
-        yield _only_with(method)
-        yield from _rows_of(method, block)
-        yield from ignored_by(method, block)
-        if block.fewest_rows > 1:
-            yield from _rows_at_a_time(method, block.fewest_rows)
-        for rule in block.spec_rules:
-            yield Rule(f"self.method != '{method}' || ({rule.rule})", rule.message, rule.field_path)
-        yield from not_split(method, block)
+        for rule in _of_block(block):
+            stated_by.setdefault(rule, []).append(method)
+    for rule, stating in stated_by.items():
+        others = f"self.method != '{stating[0]}'" if len(stating) == 1 else f"!(self.method in {stating})"
+        yield Rule(f"{others} || ({rule.rule})", rule.message, rule.field_path)
     sampling = [method for method, block in methods.items() if block.uses_rewards]
-    samples = f"self.method in {sampling} || " if sampling else ""
+    samples = f" || self.method in {sampling}" if sampling else ""
     yield Rule(
-        f"{samples}!has(self.reporting) || !has(self.reporting.completions)",
+        f"{absent('reporting.completions')}{samples}",
         "this method learns from no completions of its own that could be kept: remove it",
         ".reporting.completions",
     )

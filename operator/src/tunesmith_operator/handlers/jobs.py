@@ -42,5 +42,7 @@ def on_job(listener: Listener, kind: str, event_type: str | None, job: dict[str,
     if event_type == "ADDED" and not job.get("status"):
         metadata.pop("managedFields", None)
         listener.hints.put(key, job)
+    else:
+        listener.hints.drop(key)
     # What existed before the operator started is not waited for as what is applied now.
     listener.queue.add(key, JOB + version_of(job), background=event_type is None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +24,18 @@ DELETED = "DELETED"
 class Hints:
     """Jobs that were just created, as the watch told them: their first pass need not read them again."""
 
-    def __init__(self, limit: int = 256) -> None:
+    def __init__(self, limit: int = 1024) -> None:
         self._limit = limit
-        self._jobs: OrderedDict[JobKey, Object] = OrderedDict()
+        self._jobs: dict[JobKey, Object] = {}
 
     def put(self, key: JobKey, job: Object) -> None:
-        """Keep a job that has no status yet; the oldest gives way when there are too many."""
-        self._jobs[key] = job
-        self._jobs.move_to_end(key)
-        if len(self._jobs) > self._limit:
-            self._jobs.popitem(last=False)
+        """Keep a job that has no status yet; where there are too many, those that came first, whose turn is next."""
+        if len(self._jobs) < self._limit or key in self._jobs:
+            self._jobs[key] = job
+
+    def drop(self, key: JobKey) -> None:
+        """Forget a job that is no longer as it was."""
+        self._jobs.pop(key, None)
 
     def take(self, key: JobKey) -> Object | None:
         """Return the job and forget it."""

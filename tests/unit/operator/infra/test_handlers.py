@@ -6,7 +6,7 @@ from typing_extensions import override
 from tunesmith_operator.handlers.children import on_child, on_pod
 from tunesmith_operator.handlers.jobs import on_job
 from tunesmith_operator.handlers.lease import on_lease
-from tunesmith_operator.handlers.listener import Listener
+from tunesmith_operator.handlers.listener import Hints, Listener
 from tunesmith_operator.inputs import JobKey, Termination
 from tunesmith_operator.liveness import Canary
 from tunesmith_operator.queue import WorkQueue
@@ -83,6 +83,21 @@ def test_a_new_job_is_at_hand_for_its_first_pass(listener: Listener) -> None:
     assert listener.hints.take(KEY) is None
     on_job(listener, "FineTuneJob", "ADDED", job(2, status={"state": "Running"}))
     assert listener.hints.take(KEY) is None
+
+
+@pytest.mark.parametrize("event", ["MODIFIED", "DELETED"])
+def test_a_job_that_changed_before_its_first_pass_is_read_again(listener: Listener, event: str) -> None:
+    on_job(listener, "FineTuneJob", "ADDED", job())
+    on_job(listener, "FineTuneJob", event, job(2))
+    assert listener.hints.take(KEY) is None
+
+
+def test_of_too_many_new_jobs_those_are_at_hand_whose_turn_is_next() -> None:
+    hints = Hints(limit=2)
+    keys = [JobKey("FineTuneJob", "default", name) for name in "abc"]
+    for key in keys:
+        hints.put(key, job(name=key.name))
+    assert [hints.take(key) is not None for key in keys] == [True, True, False]
 
 
 def test_what_was_there_before_is_background_and_what_is_over_is_left(listener: Listener, queue: Recorder) -> None:

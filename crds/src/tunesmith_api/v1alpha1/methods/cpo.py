@@ -16,7 +16,7 @@ class Cpo(Pairs):
 
     learning_rate = 1e-6
     ignored = {
-        "labelSmoothingFactor": "the loss of preferences has no targets to smooth: use cpo.labelSmoothing",
+        "labelSmoothingFactor": "the loss of preferences has no targets to smooth: use the method's labelSmoothing",
         "averageTokensAcrossDevices": "the loss is a mean over each micro-batch, whatever its tokens: remove it",
     }
 

@@ -55,7 +55,7 @@ class Dpo(Pairs):
     learning_rate = 1e-6
     splits = True
     ignored = {
-        "labelSmoothingFactor": "the loss of preferences has no targets to smooth: use dpo.labelSmoothing",
+        "labelSmoothingFactor": "the loss of preferences has no targets to smooth: use the method's labelSmoothing",
         "neftuneNoiseAlpha": "noise on the embeddings would disturb the reference model too: remove it",
         "averageTokensAcrossDevices": "the loss of preferences is a mean over pairs, not over tokens: remove it",
     }

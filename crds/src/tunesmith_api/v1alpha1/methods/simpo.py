@@ -15,7 +15,7 @@ class Simpo(Pairs):
 
     learning_rate = 1e-6
     ignored = {
-        "labelSmoothingFactor": "the loss of preferences has no targets to smooth: use simpo.labelSmoothing",
+        "labelSmoothingFactor": "the loss of preferences has no targets to smooth: use the method's labelSmoothing",
         "averageTokensAcrossDevices": "the loss is a mean over each micro-batch, whatever its tokens: remove it",
     }
 

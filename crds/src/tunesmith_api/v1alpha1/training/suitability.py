@@ -56,8 +56,8 @@ FITTING_RULES = (
         ".training.autoFindBatchSize",
     ),
     Rule(
-        f"{_absent('autoFindBatchSize')} || !self.training.autoFindBatchSize"
-        " || !has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming",
+        "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming"
+        f" || {_absent('autoFindBatchSize')} || !self.training.autoFindBatchSize",
         "autoFindBatchSize tries the longest rows, and a stream does not tell them before: remove it or streaming",
         ".training.autoFindBatchSize",
     ),
@@ -72,14 +72,14 @@ LANGUAGE_RULES = (
         ".training.trainSamplingStrategy",
     ),
     Rule(
-        f"{_is_not('trainSamplingStrategy', 'group_by_length')}"
-        " || !has(self.sft) || !has(self.sft.packing) || !self.sft.packing",
+        "!has(self.sft) || !has(self.sft.packing) || !self.sft.packing"
+        f" || {_is_not('trainSamplingStrategy', 'group_by_length')}",
         "packed rows are nearly of one length: remove trainSamplingStrategy or sft.packing",
         ".training.trainSamplingStrategy",
     ),
     Rule(
-        f"{_absent('trainSamplingStrategy')}"
-        " || !has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming",
+        "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming"
+        f" || {_absent('trainSamplingStrategy')}",
         "a stream is shuffled by dataProcessing.shuffleBufferSize: remove trainSamplingStrategy or streaming",
         ".training.trainSamplingStrategy",
     ),
@@ -101,22 +101,18 @@ ALIGNMENT_RULES = (
 """Of AlignmentJob's spec: what no method of it can use."""
 
 
-def ignored_by(method: str, block: type[MethodBlock]) -> Iterator[Rule]:
+def ignored_by(block: type[MethodBlock]) -> Iterator[Rule]:
     """Yield the rules that no field is set that a method would ignore."""
     for field, reason in block.ignored.items():
-        yield Rule(
-            f"self.method != '{method}' || {_absent(field)}",
-            f"{field} has no place here: {reason}",
-            f".training.{field}",
-        )
+        yield Rule(_absent(field), f"{field} has no place here: {reason}", f".training.{field}")
 
 
-def not_split(method: str, block: type[MethodBlock]) -> Iterator[Rule]:
+def not_split(block: type[MethodBlock]) -> Iterator[Rule]:
     """Yield the rule that the micro-batch of a method stays as it is where the loss is formed within it."""
     if not block.splits:
         yield Rule(
-            f"self.method != '{method}' || {_absent('autoFindBatchSize')} || !self.training.autoFindBatchSize",
-            f"the steps of method: {method} depend on the micro-batch: remove autoFindBatchSize",
+            f"{_absent('autoFindBatchSize')} || !self.training.autoFindBatchSize",
+            "the steps of this method depend on the micro-batch: remove autoFindBatchSize",
             ".training.autoFindBatchSize",
         )
 
