@@ -62,7 +62,7 @@ def pretrain(name: str, *, steps: int = 20, save_steps: int = 10, **spec: Any) -
 
 
 def slow_pretrain(name: str, *, steps: int = 120, save_steps: int = 10, **spec: Any) -> Object:
-    """Return a job whose steps take long enough, by their size, to be interrupted: about a quarter of a second each."""
+    """Return a job whose steps take long enough to be interrupted, a tenth to a quarter of a second each."""
     training = {"perDeviceTrainBatchSize": 16, "maxLength": 256, **spec.pop("training", {})}
     return pretrain(name, steps=steps, save_steps=save_steps, training=training, **spec)
 

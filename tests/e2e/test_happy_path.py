@@ -69,7 +69,8 @@ def chain(shared_space: Kubectl, apply_shared: Callable[..., Watched]) -> Chain:
         "AlignmentJob",
     )
     applied = {
-        "pretrain": apply_shared(jobs.slow_pretrain("base", steps=60)),
+        # Long enough for several looks on a fast machine too: statuses are written every two seconds.
+        "pretrain": apply_shared(jobs.slow_pretrain("base", steps=200)),
         "sft": apply_shared(jobs.sft("tuned", "base", evaluation={"splitRatio": 0.9})),
         "dpo": apply_shared(pairs, dpo),
     }
