@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from tunesmith_api.base import Rule
 from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel, from_the_hub
+from tunesmith_api.v1alpha1.datasets import READ_WHOLE
 from tunesmith_api.v1alpha1.groups import group_rules
 from tunesmith_api.v1alpha1.methods import ALIGNMENT
 from tunesmith_api.v1alpha1.methods.cpo import Cpo
@@ -43,7 +44,7 @@ class AlignmentJobSpec(JobSpec):
         *SPEC_RULES,
         *hub_rules(from_the_hub("self.referenceModel"), REWARDS_FROM_THE_HUB),
         Rule(
-            "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming",
+            READ_WHOLE,
             "an alignment reads its rows before it trains: remove streaming",
             ".dataProcessing.streaming",
         ),

@@ -176,6 +176,10 @@ class Dataset(ApiModel):
         return {field: function for field, function in fields.items() if function is not None}
 
 
+READ_WHOLE = "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming"
+"""The CEL expression that the rows of a spec are no stream."""
+
+
 class DataProcessing(ApiModel):
     """How the rows of all datasets are read and drawn."""
 

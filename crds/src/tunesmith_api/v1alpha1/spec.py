@@ -8,7 +8,7 @@ from pydantic import Field
 
 from tunesmith_api.base import ApiModel, Rule, absent, remedy
 from tunesmith_api.v1alpha1.compute import Checkpoint, Output, ResourceRequirements, RunPolicy
-from tunesmith_api.v1alpha1.datasets import DataProcessing, Dataset, Evaluation
+from tunesmith_api.v1alpha1.datasets import READ_WHOLE, DataProcessing, Dataset, Evaluation
 from tunesmith_api.v1alpha1.early_stopping import EarlyStopping
 from tunesmith_api.v1alpha1.model import ModelSource
 from tunesmith_api.v1alpha1.peft import ADAPTER_RULES, Peft
@@ -65,6 +65,8 @@ def _claim_for_all_nodes(block: str) -> Rule:
     )
 
 
+_EVALUATES = "(has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')"
+
 _COMMON_RULES = (
     *PROCESS_RULES,
     *FITTING_RULES,
@@ -76,13 +78,12 @@ _COMMON_RULES = (
     ),
     Rule(
         "!has(self.checkpoint) || !has(self.checkpoint.saveStrategy) || self.checkpoint.saveStrategy != 'best'"
-        " || (has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')",
+        f" || {_EVALUATES}",
         "saveStrategy: best needs evaluations to compare: set training.evalStrategy: steps or epoch",
         ".checkpoint.saveStrategy",
     ),
     Rule(
-        "!has(self.earlyStopping)"
-        " || (has(self.training) && has(self.training.evalStrategy) && self.training.evalStrategy != 'no')",
+        f"!has(self.earlyStopping) || {_EVALUATES}",
         "earlyStopping compares evaluations: set training.evalStrategy: steps or epoch",
         ".earlyStopping",
     ),
@@ -115,14 +116,12 @@ _DATA_RULES = (
         ".dataProcessing.stoppingStrategy",
     ),
     Rule(
-        "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming"
-        " || (has(self.training) && has(self.training.maxSteps))",
+        f"{READ_WHOLE} || (has(self.training) && has(self.training.maxSteps))",
         "a stream has no known end: set training.maxSteps, or remove streaming",
         ".dataProcessing.streaming",
     ),
     Rule(
-        "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming"
-        " || !has(self.evaluation) || !has(self.evaluation.splitRatio)",
+        f"{READ_WHOLE} || !has(self.evaluation) || !has(self.evaluation.splitRatio)",
         "splitRatio needs to count all rows first, and a stream does not: use evaluation.datasets, or remove streaming",
         ".evaluation.splitRatio",
     ),

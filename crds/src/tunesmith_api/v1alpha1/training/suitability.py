@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tunesmith_api.base import Rule, absent
+from tunesmith_api.v1alpha1.datasets import READ_WHOLE
 from tunesmith_api.v1alpha1.training.optimizers import BITSANDBYTES_OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ FITTING_RULES = (
         ".training.autoFindBatchSize",
     ),
     Rule(
-        "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming"
-        f" || {_absent('autoFindBatchSize')} || !self.training.autoFindBatchSize",
+        f"{READ_WHOLE} || {_absent('autoFindBatchSize')} || !self.training.autoFindBatchSize",
         "autoFindBatchSize tries the longest rows, and a stream does not tell them before: remove it or streaming",
         ".training.autoFindBatchSize",
     ),
@@ -78,8 +78,7 @@ LANGUAGE_RULES = (
         ".training.trainSamplingStrategy",
     ),
     Rule(
-        "!has(self.dataProcessing) || !has(self.dataProcessing.streaming) || !self.dataProcessing.streaming"
-        f" || {_absent('trainSamplingStrategy')}",
+        f"{READ_WHOLE} || {_absent('trainSamplingStrategy')}",
         "a stream is shuffled by dataProcessing.shuffleBufferSize: remove trainSamplingStrategy or streaming",
         ".training.trainSamplingStrategy",
     ),
