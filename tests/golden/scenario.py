@@ -189,7 +189,8 @@ def _frozen(case: Mapping[str, Any], key: JobKey, job: Object, jobs: Mapping[Job
     if told is None:
         return None
     known = told.get("profiles", case.get("profiles", PROFILES))
-    frozen_job = {**job, "spec": told.get("spec", job["spec"])}
+    metadata = {**job["metadata"], "generation": told.get("generation", job["metadata"]["generation"])}
+    frozen_job = {**job, "metadata": metadata, "spec": told.get("spec", job["spec"])}
     if "jobs" in told:
         jobs = {_key(other): whole_job(other) for other in told["jobs"]}
     return frozen_run(key, frozen_job, known, version=told.get("operatorVersion", VERSION), jobs=jobs)

@@ -99,6 +99,7 @@ class Reason(Word):
     )
     GATE_NOT_MET = "GateNotMet", "A job that `fromJob` names is Complete, but not as good as its `gate` asks."
     DEPENDENCY_CYCLE = "DependencyCycle", "A `fromJob` or `resumeFrom` leads back to the job itself."
+    SPEC_CHANGED = "SpecChanged", "The spec was changed just after its run had been frozen: set a new `runId`."
     RUN_CONFIG_LOST = "RunConfigLost", "The run's ConfigMap was deleted and can not be made again as it was."
     NAME_CONFLICT = "NameConflict", "An object of a name the job needs exists and belongs to somebody else."
     BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded", "More attempts crashed than `runPolicy.backoffLimit` allows."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith_operator.status.situation import Situation, observe
 from tunesmith_operator.steps.begin import next_attempt
+from tunesmith_operator.steps.edited import refuse_edited_run
 from tunesmith_operator.steps.end import end_attempt
 from tunesmith_operator.steps.finished import leave_deleted, leave_finished
 from tunesmith_operator.steps.former_run import clear_former_preparation, clear_former_run
@@ -26,6 +27,7 @@ STEPS: tuple[Step, ...] = (
     clear_former_preparation,
     refuse_strangers,
     refuse_unreadable_run,
+    refuse_edited_run,
     freeze,
     # From here on the run is frozen, and nothing but the frozen run says what is trained.
     next_attempt,

@@ -187,12 +187,13 @@ class Reconciler:
                 return decision
             applied = await self._applier.apply(inputs.key, inputs.job, decision, hopeful=hopeful)
             done.changed = done.changed or applied.done > 0
+            made = _with_made(inputs, applied)
             if applied.refusal is not None:
-                return self._decide(replace(inputs, child_error=applied.refusal))
-            created = _with_created(inputs, applied, decision)
-            if created is None:
+                return self._decide(replace(made, child_error=applied.refusal))
+            if made == inputs:
                 return decision
-            inputs = created
+            # The status needs not be written in between: nothing would read it.
+            inputs = replace(made, job={**made.job, "status": decision.status})
             decision = self._decide(inputs)
         return decision
 
@@ -225,25 +226,18 @@ def _delay(decision: Decision, job: Object) -> float | None:
     return min(delays, default=None)
 
 
-def _with_created(inputs: Inputs, applied: Applied, decision: Decision) -> Inputs | None:
-    """Return what the next pass would see after a child or a preparation was created; None when neither was.
-
-    Its status needs not be written in between: nothing would read it.
-    """
+def _with_made(inputs: Inputs, applied: Applied) -> Inputs:
+    """Return what the next pass would see of the objects that the actions have made or found."""
     made = {kind: obj for (kind, _), obj in applied.objects.items()}
     claims = {name: obj for (kind, name), obj in applied.objects.items() if kind == CLAIM.kind}
+    inputs = replace(
+        inputs, run_config=made.get(CONFIG_MAP.kind, inputs.run_config), claims={**inputs.claims, **claims}
+    )
     if PYTORCHJOB.kind in made:
         inputs = replace(inputs, child=made[PYTORCHJOB.kind], pods=())
-    elif BATCH_JOB.kind in made:
+    if BATCH_JOB.kind in made:
         inputs = replace(inputs, preparation=made[BATCH_JOB.kind], preparation_pods=())
-    else:
-        return None
-    return replace(
-        inputs,
-        job={**inputs.job, "status": decision.status},
-        run_config=made.get(CONFIG_MAP.kind, inputs.run_config),
-        claims={**inputs.claims, **claims},
-    )
+    return inputs
 
 
 def _tell(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

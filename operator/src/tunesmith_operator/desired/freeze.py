@@ -11,13 +11,13 @@ from tunesmith_api.v1alpha1.alignment import AlignmentJobSpec
 from tunesmith_api.v1alpha1.fine_tuning import FineTuneJobSpec
 from tunesmith_api.v1alpha1.status import HubModel, OutputRecord, VolumePath
 from tunesmith_operator.desired.dependencies import Saved
+from tunesmith_operator.inputs import JobKey
 
 if TYPE_CHECKING:
     from tunesmith_api.profile import AcceleratorProfile
     from tunesmith_api.v1alpha1.auxiliary import AuxiliaryModel
     from tunesmith_api.v1alpha1.model import FromAdapter, ModelSource
     from tunesmith_operator.desired.dependencies import Sources
-    from tunesmith_operator.inputs import JobKey
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,6 @@ def freeze(ingredients: Ingredients) -> FrozenRun:
     key, spec = ingredients.key, ingredients.spec
     model = resolve_model(spec, ingredients.sources)
     auxiliary = resolve_auxiliary(spec, ingredients.sources)
-    trains_adapter = spec.peft is not None or model.from_adapter == "continue"
     return FrozenRun(
         kind="FineTuneJob" if key.kind == "FineTuneJob" else "AlignmentJob",
         namespace=key.namespace,
@@ -58,7 +57,7 @@ def freeze(ingredients: Ingredients) -> FrozenRun:
         uid=ingredients.uid,
         run_id=ingredients.run_id,
         generation=ingredients.generation,
-        spec=_resolved(ingredients, trains_adapter=trains_adapter),
+        spec=_resolved(key, spec, model, ingredients.profile),
         model=model,
         reference=auxiliary.get("referenceModel"),
         reward_models=_by_reward(spec, auxiliary),
@@ -67,8 +66,23 @@ def freeze(ingredients: Ingredients) -> FrozenRun:
     )
 
 
-def _resolved(ingredients: Ingredients, *, trains_adapter: bool) -> FineTuneJobSpec | AlignmentJobSpec:
-    key, spec, profile = ingredients.key, ingredients.spec, ingredients.profile
+def is_of(run: FrozenRun, spec: FineTuneJobSpec | AlignmentJobSpec) -> bool:
+    """Return whether a run was frozen from a spec; runPolicy makes no difference.
+
+    Args:
+        run: The frozen run.
+        spec: A spec as the user wrote it.
+    """
+    if spec.accelerator != run.spec.accelerator:
+        return False
+    wanted = _resolved(JobKey(run.kind, run.namespace, run.name), spec, run.model, run.profile)
+    return wanted.model_copy(update={"run_policy": run.spec.run_policy}).to_wire() == run.spec.to_wire()
+
+
+def _resolved(
+    key: JobKey, spec: FineTuneJobSpec | AlignmentJobSpec, model: ResolvedModel, profile: AcceleratorProfile
+) -> FineTuneJobSpec | AlignmentJobSpec:
+    trains_adapter = spec.peft is not None or model.from_adapter == "continue"
     if isinstance(spec, FineTuneJobSpec):
         return resolve(key.kind, key.name, spec, profile, trains_adapter=trains_adapter)
     return resolve(key.kind, key.name, spec, profile, trains_adapter=trains_adapter)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tunesmith_operator.desired import metadata, references, run_config
-from tunesmith_operator.status import attempts, child, pods, preparation, short, stored
+from tunesmith_operator.status import attempts, child, pods, preparation, short, stored, times
 from tunesmith_operator.status.conditions import Stamp
+from tunesmith_operator.status.resolved import resolved
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,7 +29,9 @@ class Situation:
         inputs: What was gathered.
         uid: UID of the job.
         stamp: What its next status carries.
-        status: Its status, without what spoke of a former run, and with the child's UID filled in.
+        told: Whether the stored status tells that the run has started: from then on its spec can not be changed.
+        status: Its status, without what spoke of a former run, and with what an earlier pass that was cut short did
+            not tell: that the run is frozen, and the child's UID.
         run: The frozen run; None when there is none, or none that can be read.
         run_problem: Why the run's ConfigMap can not be read; empty when it can, or is not there.
         child: PyTorchJob of the newest attempt, when it is the job's own.
@@ -39,6 +42,7 @@ class Situation:
     inputs: Inputs
     uid: str
     stamp: Stamp
+    told: bool
     status: JobStatus
     run: FrozenRun | None
     run_problem: str
@@ -101,8 +105,11 @@ def observe(inputs: Inputs) -> Situation:
     own = found if found is not None and found.owner_uid == uid else None
     job = preparation.read(inputs.preparation) if inputs.preparation is not None else None
     own_job = job if job is not None and job.owner_uid == uid else None
-    status = _remember(_of_run(stored.read(inputs.job.get("status")), stamp.run_id), own, inputs.now)
-    status = preparation.remember(status, own_job, inputs.now)
+    before = _of_run(stored.read(inputs.job.get("status")), stamp.run_id)
+    status = preparation.remember(_remember(before, own, inputs.now), own_job, inputs.now)
+    told = before.start_time is not None
+    if run is not None and not told:
+        status = _started(status, run, inputs)
     newest = attempts.newest(status)
     if own is not None and newest is not None and newest.child_uid != own.uid:
         own = None  # another PyTorchJob of the attempt's name: the attempt's own is gone
@@ -112,6 +119,7 @@ def observe(inputs: Inputs) -> Situation:
         inputs=inputs,
         uid=uid,
         stamp=stamp,
+        told=told,
         status=status.model_copy(update={"model": short.model(inputs.job)}),
         run=run,
         run_problem=problem,
@@ -136,6 +144,12 @@ def _of_run(status: JobStatus, run_id: str) -> JobStatus:
         return status
     former = preparation.slim(status.preparation)
     return type(status)(conditions=status.conditions, attempts=status.attempts, preparation=former)
+
+
+def _started(status: JobStatus, run: FrozenRun, inputs: Inputs) -> JobStatus:
+    """Tell since when a run is frozen, and what it trains with."""
+    frozen = times.parse((inputs.run_config or {}).get("metadata", {}).get("creationTimestamp"))
+    return status.model_copy(update={"start_time": times.render(frozen or inputs.now), "resolved": resolved(run)})
 
 
 def _remember(status: JobStatus, own: Child | None, now: datetime) -> JobStatus:

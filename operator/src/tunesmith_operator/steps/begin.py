@@ -10,7 +10,6 @@ from tunesmith_api.meta import Reason, State
 from tunesmith_operator.desired.child import child
 from tunesmith_operator.inputs import Create, Decision
 from tunesmith_operator.status import attempts, ending, progress, times
-from tunesmith_operator.status.resolved import resolved
 from tunesmith_operator.steps import backoff, common
 from tunesmith_operator.steps.prepare import prepare
 
@@ -39,10 +38,6 @@ def begin(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> Decis
         run: The frozen run.
         run_is_stored: Whether its ConfigMap exists.
     """
-    status = situation.status.model_copy(update={"resolved": resolved(run)})
-    if run_is_stored and status.start_time is None:
-        status = status.model_copy(update={"start_time": times.render(situation.now)})
-    situation = situation.with_status(status)
     prepared = prepare(situation, run, run_is_stored=run_is_stored)
     if isinstance(prepared, Decision):
         return prepared
@@ -52,8 +47,12 @@ def begin(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> Decis
         decision = obstacle(situation)
         if decision is not None:
             return decision
+    alone = common.freeze_alone(situation, run, run_is_stored=run_is_stored)
+    if alone is not None:
+        return alone
     # What a preparation found is written down first: once there is an attempt, nobody looks at its pod again.
-    return replace(_create(situation, run, run_is_stored=run_is_stored), status_first=news)
+    first = news or common.follows_another_run(situation)
+    return replace(_create(situation, run, run_is_stored=run_is_stored), status_first=first)
 
 
 def _create(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> Decision:

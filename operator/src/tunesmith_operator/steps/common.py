@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _RETRY_SECONDS = 15.0
 _CONFLICT = 409
+_FROZEN_SECONDS = 1.0
 GIVEN_UP_SECONDS = 300
 """How long after its grace period a deleted pod of a lost node holds back the next attempt.
 
@@ -80,6 +81,31 @@ def foundation(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> 
     there = situation.inputs.claims
     missing = tuple(Create(claim, adopt="any") for claim in claims(run) if claim["metadata"]["name"] not in there)
     return missing if run_is_stored else (*missing, Create(run_config(run), adopt="owned"))
+
+
+def follows_another_run(situation: Situation) -> bool:
+    """Whether the status knows of attempts or preparations, but tells nothing yet of the run that is to start.
+
+    Until it does, those of the former run are looked at, so that what the new run makes would be overlooked. Hence it
+    is frozen first, then told, and then makes something.
+    """
+    former = situation.status.attempts or situation.status.preparation
+    return bool(former) and not situation.told
+
+
+def freeze_alone(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> Decision | None:
+    """Freeze a run that follows another one, and nothing else; None when that is done, or it is the first."""
+    if run_is_stored or not follows_another_run(situation):
+        return None
+    actions = foundation(situation, run, run_is_stored=False)
+    return going(
+        situation,
+        State.RESTARTING,
+        Reason.RESTARTING.value,
+        f"run {run.run_id} is being frozen",
+        actions=actions,
+        seconds=_FROZEN_SECONDS,
+    )
 
 
 def delete_child(situation: Situation) -> tuple[Delete, ...]:

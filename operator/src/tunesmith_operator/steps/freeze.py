@@ -12,6 +12,7 @@ from tunesmith_operator.desired.freeze import freeze as freeze_run
 from tunesmith_operator.inputs import Create, Decision
 from tunesmith_operator.status import attempts
 from tunesmith_operator.status.attempts import Ending
+from tunesmith_operator.status.resolved import resolved
 from tunesmith_operator.steps import common
 from tunesmith_operator.steps.begin import begin
 
@@ -63,7 +64,8 @@ def freeze(situation: Situation) -> Decision | None:
         if found.permanent:
             return common.fail(situation, found.reason.value, found.message)
         return common.waiting(situation, found.reason, found.message, seconds=_LOOK_AGAIN_SECONDS)
-    return begin(situation, found, run_is_stored=False)
+    status = situation.status.model_copy(update={"resolved": resolved(found)})
+    return begin(situation.with_status(status), found, run_is_stored=False)
 
 
 def _resolve(situation: Situation) -> FrozenRun | policies.Finding:

@@ -43,17 +43,21 @@ def prepare(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> Dec
 
 def _create(situation: Situation, run: FrozenRun, *, run_is_stored: bool) -> Decision:
     """Create the Job of the next preparation, and what its pod mounts."""
+    first = common.refused(situation) or common.freeze_alone(situation, run, run_is_stored=run_is_stored)
+    if first is not None:
+        return first
     former = situation.status.preparation
     number = former.number + 1 if former else 1
     record = preparation.new(situation.inputs.key, run.run_id, number, situation.now)
     started = situation.status.start_time or times.render(situation.now)
     foundation = common.foundation(situation, run, run_is_stored=run_is_stored)
-    return common.refused(situation) or _preparing(
+    return _preparing(
         situation.with_status(
             situation.status.model_copy(update={"preparation": record, "start_time": started, "timings": None})
         ),
         f"preparation {number} is being created as Job {record.job}",
         actions=(*foundation, Create(desired_job(run, number), "owned")),
+        status_first=common.follows_another_run(situation),
     )
 
 

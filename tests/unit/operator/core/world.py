@@ -173,10 +173,11 @@ class World:
         del self.batch_jobs[name]
 
     def settle(self, limit: int = 200) -> None:
-        """Let passes and time follow each other until the job has ended; pods run for a while and then succeed."""
+        """Let passes and time follow each other until the run has ended; pods run for a while and then succeed."""
+        run = self.job["spec"].get("runId", "1")
         for _ in range(limit):
             self.pass_once()
-            if self.status.get("completionTime"):
+            if self.status.get("completionTime") and self.status["runId"] == run:
                 return
             self.advance(5)
             live = self.live_pods()

@@ -177,6 +177,7 @@ async def test_a_refused_child_is_told_and_waited_for(
     assert await bench.reconciler.work(KEY, EVENT) == 30
     assert status(api) == {"state": "Waiting", "reason": reason}
     assert len(bench.seen) == 2
+    assert bench.seen[-1].run_config is not None, "the run is frozen, which the status must tell"
 
 
 async def test_a_strangers_child_is_neither_adopted_nor_touched(api: ApiServer, make: Make) -> None:
