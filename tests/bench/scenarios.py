@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from api import Api
     from operator_process import Operator
 
+_PROMPT_SECONDS = 0.5
+_CALM_LOOKS = 10
 # Of the kinds the operator writes, those that nobody else writes while the training operator is at zero.
 WRITTEN = ("finetunejobs", "alignmentjobs", "pytorchjobs", "persistentvolumeclaims")
 
@@ -71,15 +73,15 @@ class Children:
 
 
 async def settled(operator: Operator, seconds: float = 600) -> None:
-    """Wait until the operator's queue has been empty for a while."""
+    """Wait until no job has waited for its turn for a while; running jobs get one each time they are polled."""
     calm = 0
 
     async def quiet() -> bool:
         nonlocal calm
-        calm = calm + 1 if await operator.metric("tunesmith_queue_depth") == 0 else 0
-        return calm >= 10
+        calm = calm + 1 if await operator.metric("tunesmith_queue_oldest_age_seconds") < _PROMPT_SECONDS else 0
+        return calm >= _CALM_LOOKS
 
-    await until(quiet, seconds, "emptying the queue", pause=0.5)
+    await until(quiet, seconds, "catching up", pause=0.5)
 
 
 async def burst(api: Api, operator: Operator, first: int, count: int) -> list[Row]:
