@@ -1,7 +1,8 @@
 """Measures the operator against a real API server: `make bench-control-plane`.
 
 The training operator is at zero and its webhook is removed, so that only the operator is measured; one more row has
-both running. The table goes to the screen, and as Markdown and JSON to the output folder.
+both running. A bare kopf operator does the same burst in the same run: how long it takes says how fast the machine is.
+The table goes to the screen, and as Markdown and JSON to the output folder.
 """
 
 from __future__ import annotations
@@ -17,14 +18,25 @@ import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from api import PODS, ApiError, connect
-from operator_process import Operator
-from scenarios import Children, Row, burst, cold_start, idle_latency, idle_minute, running, settled, until
+from api import CHILDREN, PODS, ApiError, connect
+from operator_process import PORT, Operator, PythonProcess
+from scenarios import (
+    Children,
+    Row,
+    burst,
+    cold_start,
+    idle_latency,
+    idle_minute,
+    rival_burst,
+    running,
+    settled,
+    until,
+)
 from workload import NAMESPACE, create_jobs, delete_all, fresh_namespace
 
 if TYPE_CHECKING:
@@ -36,7 +48,28 @@ ROOT = Path(__file__).resolve().parents[2]
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 WEBHOOK = "validator.training-operator.kubeflow.org"
 DEPLOYMENT = "/apis/apps/v1/namespaces/kubeflow/deployments/training-operator"
-PORT = 18080
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What the processes of the bench are started with."""
+
+    kubeconfig: Path
+    out: Path
+    config: Path
+
+    async def operator(self) -> Operator:
+        """Start the operator."""
+        return await Operator.begin(self.config, self.kubeconfig, NAMESPACE, self.out / "operator.log")
+
+    async def rival(self, child: dict[str, Any]) -> PythonProcess:
+        """Start the bare kopf operator, whose children are like the one given."""
+        template = self.out / "child.json"
+        template.write_text(json.dumps(child))
+        program = str(Path(__file__).with_name("bare_kopf.py"))
+        return await PythonProcess.start(
+            program, NAMESPACE, str(template), log=self.out / "rival.log", KUBECONFIG=str(self.kubeconfig)
+        )
 
 
 def say(text: str) -> None:
@@ -131,9 +164,9 @@ async def remove_namespace(api: Api) -> None:
     await until(gone, 1200, "deleting the bench's namespace", pause=2)
 
 
-async def with_training_operator(api: Api, start: Any, count: int) -> list[Row]:
+async def with_training_operator(api: Api, lab: Lab, count: int) -> list[Row]:
     """Create jobs with both operators running; wait for children and for their pods."""
-    operator = await start()
+    operator = await lab.operator()
     try:
         await operator.ready()
         children = Children()
@@ -160,7 +193,7 @@ async def with_training_operator(api: Api, start: Any, count: int) -> list[Row]:
         await operator.stop()
 
 
-async def alone(api: Api, start: Any, small: int, large: int) -> list[Row]:
+async def alone(api: Api, lab: Lab, small: int, large: int) -> list[Row]:
     """Run every measurement that has the training operator at zero."""
     rows: list[Row] = []
 
@@ -169,15 +202,18 @@ async def alone(api: Api, start: Any, small: int, large: int) -> list[Row]:
         for row in new:
             say(f"  {row.name}: {row.value:.4g} {row.unit}".rstrip())
 
-    operator: Operator = await start()
+    operator = await lab.operator()
     try:
         await operator.ready()
         say("idle latency")
         keep(await idle_latency(api, 200))
+        child = (await api.request("GET", f"{CHILDREN.format(namespace=NAMESPACE)}?limit=1"))["items"][0]
         await delete_all(api)
         await settled(operator)
         await operator.stop()
-        operator = await start()
+        say(f"{small} jobs at once, bare kopf")
+        keep(await rival_burst(api, await lab.rival(child), small))
+        operator = await lab.operator()
         await operator.ready()
         say(f"{small} jobs at once")
         keep(await burst(api, operator, 0, small))
@@ -191,7 +227,7 @@ async def alone(api: Api, start: Any, small: int, large: int) -> list[Row]:
         keep(await idle_minute(api, operator, large))
         await operator.stop()
         say(f"cold start with {large}")
-        operator, new = await cold_start(start, large)
+        operator, new = await cold_start(lab.operator, large)
         keep(new)
     finally:
         await operator.stop()
@@ -225,7 +261,8 @@ def arguments_of_the_call() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=ROOT / ".build" / "bench")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "operator.log").unlink(missing_ok=True)
+    for log in ("operator.log", "rival.log"):
+        (arguments.out / log).unlink(missing_ok=True)
     return arguments
 
 
@@ -234,23 +271,18 @@ async def main(arguments: argparse.Namespace) -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    config = operator_config(arguments.out)
-    log = arguments.out / "operator.log"
-
-    async def start() -> Operator:
-        return await Operator.start(config, kubeconfig(), NAMESPACE, port=PORT, log=log)
-
-    async with connect(kubeconfig()) as api:
+    lab = Lab(kubeconfig(), arguments.out, operator_config(arguments.out))
+    async with connect(lab.kubeconfig) as api:
         await prepare_cluster(api)
         say("a fresh namespace")
         await remove_namespace(api)
         await fresh_namespace(api)
         say("both operators")
-        both = await with_training_operator(api, start, arguments.both)
+        both = await with_training_operator(api, lab, arguments.both)
         await remove_namespace(api)
         await fresh_namespace(api)
         async with training_operator_at_zero(api):
-            rows = await alone(api, start, arguments.jobs, arguments.many)
+            rows = await alone(api, lab, arguments.jobs, arguments.many)
             await remove_namespace(api)
     facts = {
         "date": f"{dt.datetime.now(dt.UTC):%Y-%m-%d}",

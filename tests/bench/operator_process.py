@@ -1,4 +1,4 @@
-"""The operator as a process of the bench: started from the sources, measured through /proc and its own metrics."""
+"""Processes of the bench: the operator, started from the sources and measured by its own metrics too, and its rival."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+PORT = 18080
+"""Where the operator answers."""
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 METRIC = re.compile(r"^(?P<name>[a-z_]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
 
@@ -26,59 +29,21 @@ class Usage:
     peak_mib: float
 
 
-class Operator:
-    """One operator process."""
+class PythonProcess:
+    """A program of Python, measured through /proc."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, started: float) -> None:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self._port = port
-        self.started = started
+        self.started = time.monotonic()
 
     @classmethod
-    async def start(cls, config: Path, kubeconfig: Path, namespace: str, *, port: int, log: Path) -> Operator:
-        """Start the operator with a configuration file; its log goes to a file."""
+    async def start(cls, *arguments: str, log: Path, **environment: str) -> Self:
+        """Start Python with some arguments; what it prints goes to a file."""
         with log.open("ab") as out:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "tunesmith_operator",
-                "--config",
-                str(config),
-                env={**os.environ, "KUBECONFIG": str(kubeconfig), "POD_NAMESPACE": namespace},
-                stdout=out,
-                stderr=out,
+                sys.executable, *arguments, env={**os.environ, **environment}, stdout=out, stderr=out
             )
-        return cls(process, port, time.monotonic())
-
-    async def ready(self, seconds: float = 120) -> float:
-        """Wait until /readyz answers 200; return the seconds since the start.
-
-        Raises:
-            TimeoutError: It did not get ready in time, or ended.
-        """
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self._process.returncode is None:
-            if await asyncio.to_thread(self._get, "/readyz") is not None:
-                return time.monotonic() - self.started
-            await asyncio.sleep(0.1)
-        raise TimeoutError(f"the operator was not ready within {seconds:.0f} s (exit code {self._process.returncode})")
-
-    def _get(self, path: str) -> str | None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=10) as answer:
-                return str(answer.read().decode())
-        except (urllib.error.URLError, OSError):
-            return None
-
-    async def metric(self, name: str, **labels: str) -> float:
-        """Return the sum of the samples of a metric whose labels contain the given ones."""
-        text = await asyncio.to_thread(self._get, "/metrics") or ""
-        wanted = [f'{key}="{value}"' for key, value in labels.items()]
-        return sum(
-            float(match["value"])
-            for match in METRIC.finditer(text)
-            if match["name"] == name and all(label in (match["labels"] or "") for label in wanted)
-        )
+        return cls(process)
 
     def usage(self) -> Usage:
         """Return processor time and memory of the process."""
@@ -101,3 +66,43 @@ class Operator:
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()
+
+
+class Operator(PythonProcess):
+    """One operator process that has a configuration file."""
+
+    @classmethod
+    async def begin(cls, config: Path, kubeconfig: Path, namespace: str, log: Path) -> Self:
+        """Start the operator."""
+        arguments = ("-m", "tunesmith_operator", "--config", str(config))
+        return await cls.start(*arguments, log=log, KUBECONFIG=str(kubeconfig), POD_NAMESPACE=namespace)
+
+    async def ready(self, seconds: float = 120) -> float:
+        """Wait until /readyz answers 200; return the seconds since the start.
+
+        Raises:
+            TimeoutError: It did not get ready in time, or ended.
+        """
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self._process.returncode is None:
+            if await asyncio.to_thread(self._get, "/readyz") is not None:
+                return time.monotonic() - self.started
+            await asyncio.sleep(0.1)
+        raise TimeoutError(f"the operator was not ready within {seconds:.0f} s (exit code {self._process.returncode})")
+
+    def _get(self, path: str) -> str | None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}", timeout=10) as answer:
+                return str(answer.read().decode())
+        except (urllib.error.URLError, OSError):
+            return None
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of the samples of a metric whose labels contain the given ones."""
+        text = await asyncio.to_thread(self._get, "/metrics") or ""
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        return sum(
+            float(match["value"])
+            for match in METRIC.finditer(text)
+            if match["name"] == name and all(label in (match["labels"] or "") for label in wanted)
+        )

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from api import CHILDREN, JOBS
-from workload import NAMESPACE, Trainers, create_jobs, job
+from workload import NAMESPACE, Trainers, create_jobs, delete_all, job
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from api import Api
-    from operator_process import Operator
+    from operator_process import Operator, PythonProcess
 
 _PROMPT_SECONDS = 0.5
 _CALM_LOOKS = 10
@@ -84,20 +84,39 @@ async def settled(operator: Operator, seconds: float = 600) -> None:
     await until(quiet, seconds, "catching up", pause=0.5)
 
 
-async def burst(api: Api, operator: Operator, first: int, count: int) -> list[Row]:
-    """Create jobs as fast as the API server takes them; wait for all their children."""
+async def children_of(api: Api, prefix: str, first: int, count: int) -> float:
+    """Create jobs as fast as the API server takes them; return the seconds until all their children exist."""
     children = Children()
     await children.start(api)
-    before = operator.usage()
     start = time.monotonic()
-    await create_jobs(api, "burst", first, count)
+    await create_jobs(api, prefix, first, count)
 
     async def complete() -> bool:
         return len(children.seen) >= count
 
     await until(complete, 60 + count / 5, f"{count} children")
-    seconds = max(children.seen.values()) - start
     await children.stop()
+    return max(children.seen.values()) - start
+
+
+async def rival_burst(api: Api, rival: PythonProcess, count: int) -> list[Row]:
+    """Create jobs before the bare kopf operator, and remove them again."""
+    await children_of(api, "first", 0, 1)  # once it has done one, it is ready
+    before = rival.usage()
+    seconds = await children_of(api, "rival", 0, count)
+    used = rival.usage().cpu_seconds - before.cpu_seconds
+    await rival.stop()
+    await delete_all(api)
+    return [
+        Row(f"{count} jobs, bare kopf: all children exist after", seconds, "s"),
+        Row(f"{count} jobs, bare kopf: processor time", used, "s"),
+    ]
+
+
+async def burst(api: Api, operator: Operator, first: int, count: int) -> list[Row]:
+    """Create jobs as fast as the API server takes them; wait for all their children."""
+    before = operator.usage()
+    seconds = await children_of(api, "burst", first, count)
     await settled(operator)
     after = operator.usage()
     aim = {1000: "≤ 7", 10000: "≤ 71"}.get(count, "")

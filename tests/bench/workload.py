@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +52,19 @@ async def create_jobs(api: Api, prefix: str, first: int, count: int) -> None:
 
 
 async def delete_all(api: Api) -> None:
-    """Delete every job and child of the bench; pods go with their owners."""
+    """Delete every job, child and pod of the bench, and wait until they are gone.
+
+    Raises:
+        TimeoutError: That took longer than two minutes.
+    """
     for path in (JOBS, CHILDREN, PODS):
         await api.request(
             "DELETE", path.format(namespace=NAMESPACE) + "?propagationPolicy=Background&gracePeriodSeconds=0"
         )
+    async with asyncio.timeout(120):
+        for path in (JOBS, CHILDREN, PODS):
+            while (await api.request("GET", f"{path.format(namespace=NAMESPACE)}?limit=1"))["items"]:
+                await asyncio.sleep(0.5)
 
 
 class Trainers:
