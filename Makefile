@@ -12,7 +12,7 @@ CLUSTER_TOOL = $(PYTHON) tests/cluster
 HELM = $(BUILD)/cluster/bin/helm
 # Folders of tests that import modules of their own, each judged by itself (after a colon: whose modules it uses too).
 SUITES = tests/bench tests/chart tests/cluster tests/e2e:examples/demo examples/demo tests/golden tests/gpu tests/hub tests/unit/api \
-    tests/unit/operator/core:tests/golden tests/unit/operator/infra tests/unit/trainer/architectures \
+    tests/unit/operator/core:tests/golden tests/unit/operator/infra:tests/golden tests/unit/trainer/architectures \
     tests/unit/trainer/data:tests/hub tests/unit/trainer/learning:examples/demo tests/unit/trainer/lifecycle tests/unit/trainer/methods \
     tests/unit/trainer/models:tests/hub tests/unit/trainer/preparation tests/unit/trainer/reinforcement tests/unit/trainer/rewards
 # Fast tests of the trainer: a case of a long matrix is one of them when it stands for the others.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tunesmith_operator.desired import metadata
 from tunesmith_operator.errors import AlreadyExistsError, NotFoundError, RefusedError, StaleError
 from tunesmith_operator.inputs import ChildError, Delete
-from tunesmith_operator.resources import BY_KIND, CONFIG_MAP
+from tunesmith_operator.resources import BATCH_JOB, BY_KIND, CONFIG_MAP, PYTORCHJOB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +28,8 @@ class Applied:
 
     hopeful: bool = False
     done: int = 0
+    adopted: bool = False
+    """Whether a PyTorchJob or a Job was there already: what a former pass made, with pods that were not read."""
     objects: dict[tuple[str, str], Object] = field(default_factory=dict)
     """What exists now, by kind and name."""
     refusal: ChildError | None = None
@@ -57,8 +59,7 @@ class Applier:
             hopeful: Whether the decision rests on the hope that nothing of the job exists yet.
 
         Raises:
-            StaleError: The hope was wrong, and nothing after that was done; or something of an earlier job of this name
-                is still being removed.
+            StaleError: The hope was wrong, and nothing after that was done.
             UnavailableError: It is unknown what was done; decide again.
         """
         applied = Applied(hopeful=hopeful)
@@ -100,9 +101,11 @@ class Applier:
             raise StaleError(f"{kind} {name} vanished while it was looked at")
         if action.adopt == "any" or metadata.owner_uid(existing) == job["metadata"]["uid"]:
             applied.objects[kind, name] = existing
+            applied.adopted = applied.adopted or kind in {PYTORCHJOB.kind, BATCH_JOB.kind}
             return None
         if metadata.is_leftover(existing, key.kind, key.name):
-            raise StaleError(f"{kind} {name} of an earlier {key.kind} of this name is still being removed")
+            message = f"{kind} {name} of an earlier {key.kind} of this name is still being removed"
+            return ChildError(status=_NAME_TAKEN, reason="Leftover", message=message, leftover=True)
         return ChildError(
             status=_NAME_TAKEN,
             reason="NameConflict",

@@ -145,9 +145,8 @@ class Gatherer:
 
         Few are read by their names: a list that must be up to date waits for the API server's cache, up to 100 ms.
         """
-        status, nodes = job.get("status") or {}, (job.get("spec") or {}).get("numNodes", 1)
-        same_run = status.get("runId") in {None, references.run_id(job)}
-        if same_run and isinstance(nodes, int) and nodes <= _FEW_PODS:
+        nodes = (job.get("spec") or {}).get("numNodes", 1)
+        if references.child_is_of_this_run(job) and isinstance(nodes, int) and nodes <= _FEW_PODS:
             names = [f"{child}-worker-{index}" for index in range(nodes)]
             pods = await asyncio.gather(*(self._client.find(POD, key.namespace, name) for name in names))
             return tuple(pod for pod in pods if pod is not None)

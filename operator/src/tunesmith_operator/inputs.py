@@ -63,6 +63,8 @@ class ChildError:
     reason: str
     message: str
     """The API server's own words; they name the object."""
+    leftover: bool = False
+    """Whether an object of an earlier job of this name is in the way, which only needs time to go."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tunesmith_operator.apply import Applier
 from tunesmith_operator.errors import ConflictError, NotFoundError, NotLeadingError, StaleError
 from tunesmith_operator.inputs import Decision, Inputs
 from tunesmith_operator.logs import job_context
-from tunesmith_operator.queue import TIMER
+from tunesmith_operator.queue import RETRY, TIMER
 from tunesmith_operator.resources import BATCH_JOB, BY_KIND, CLAIM, CONFIG_MAP, PYTORCHJOB
 from tunesmith_operator.status.writing import PROGRESS_SECONDS
 from tunesmith_operator.store import is_settled
@@ -38,6 +38,8 @@ _ROUNDS: Final = 4
 _AGAIN_SECONDS: Final = 1.0
 _NOT_LEADING_SECONDS: Final = 2.0
 _STALE_SECONDS: Final = 10.0
+_UNDONE: Final = frozenset({TIMER, RETRY})
+"""A job that is over is looked at for these only when it still had pods, or a deletion failed."""
 _UNEVENTFUL: Final = frozenset({STATUS, TIMER, RESYNC})
 _MOST_PUT_OFF: Final = 10_000
 """Statuses that wait at most, 1 to 2 KiB each."""
@@ -170,10 +172,13 @@ class Reconciler:
         return "changed", put_off.requeue_after
 
     async def _look(self, key: JobKey, job: Object, triggers: Triggers, *, trust: bool) -> Inputs:
-        if is_settled(job) and not any(trigger.startswith(CHILD) for trigger in triggers):
+        if is_settled(job) and not any(trigger.startswith(CHILD) or trigger in _UNDONE for trigger in triggers):
             return self._gatherer.alone(key, job)
         if trust and not job.get("status"):
-            return await self._gatherer.fresh(key, job)
+            inputs = await self._gatherer.fresh(key, job)
+            if inputs.pods:
+                raise StaleError("there are pods of its name: its own, whose status was lost, or an earlier job's")
+            return inputs
         return await self._gatherer.everything(key, job)
 
     async def _act(self, inputs: Inputs, done: _Pass, *, hopeful: bool) -> Decision:
@@ -187,6 +192,9 @@ class Reconciler:
                 return decision
             applied = await self._applier.apply(inputs.key, inputs.job, decision, hopeful=hopeful)
             done.changed = done.changed or applied.done > 0
+            if applied.adopted:
+                await self._write_status(inputs.key, done, decision.status)
+                raise StaleError("what was to be made is there: its pods have to be read")
             made = _with_made(inputs, applied)
             if applied.refusal is not None:
                 return self._decide(replace(made, child_error=applied.refusal))

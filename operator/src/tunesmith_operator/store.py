@@ -48,10 +48,10 @@ class JobStore:
         self._dependents: dict[JobKey, set[JobKey]] = {}
 
     def observe(self, key: JobKey, job: Object) -> bool:
-        """Remember a job; return whether this version of it was not known yet."""
+        """Remember a job; return whether this version of it was not known yet: a late page may tell of an older one."""
         old = self._records.get(key)
         record = _record(key, job)
-        if old and (old.uid, old.version) == (record.uid, record.version):
+        if old and old.uid == record.uid and not _newer(record.version, old.version):
             return False
         self._unlink(key, old)
         self._records[key] = record
@@ -85,6 +85,13 @@ class JobStore:
             waiting.discard(key)
             if not waiting:
                 self._dependents.pop(other, None)
+
+
+def _newer(version: str, known: str) -> bool:
+    """Whether a resourceVersion is another one and, where both are numbers as the API server's are, a later one."""
+    if version.isdecimal() and known.isdecimal():
+        return int(version) > int(known)
+    return version != known
 
 
 def _record(key: JobKey, job: Object) -> Record:

@@ -39,6 +39,12 @@ def child(key: JobKey, job: Object) -> str:
     return name if isinstance(name, str) and name else attempt_name(key.kind, key.name, 1)
 
 
+def child_is_of_this_run(job: Object) -> bool:
+    """Return whether `child` belongs to the run that the spec asks for, so that the spec tells how many pods it has."""
+    attempts = _list(_mapping(job.get("status")).get("attempts"))
+    return not attempts or _mapping(attempts[-1]).get("runId") == run_id(job)
+
+
 def accelerator(job: Object) -> str:
     """Return the name of the accelerator profile that a job asks for."""
     return str(_mapping(job.get("spec")).get("accelerator") or JobSpec.model_fields["accelerator"].default)

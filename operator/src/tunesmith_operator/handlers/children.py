@@ -32,9 +32,9 @@ def on_pod(listener: Listener, event_type: str | None, pod: dict[str, Any]) -> N
     if key is None or not listener.concerns(key.namespace):
         return
     metrics.watch_event("Pod")
-    record = listener.jobs.get(key)
-    if record and record.settled:
-        return
-    if (termination := termination_of(pod)) is not None:
+    record, termination = listener.jobs.get(key), termination_of(pod)
+    if record and record.settled and termination is not None:
+        return  # both are over; a pod that goes on after its job is stopped
+    if termination is not None:
         listener.terminations.keep(key, str(pod["metadata"].get("uid")), termination)
     listener.queue.add(key, CHILD + version_of(pod), background=event_type is None)

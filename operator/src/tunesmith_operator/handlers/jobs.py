@@ -30,7 +30,9 @@ def on_job(listener: Listener, kind: str, event_type: str | None, job: dict[str,
     key = JobKey(kind, metadata["namespace"], metadata["name"])
     before = listener.jobs.get(key)
     if event_type == DELETED:
-        listener.jobs.forget(key)
+        # kopf may tell of a job of this name that was made since before it tells of this one's deletion.
+        if before is not None and before.uid == metadata.get("uid"):
+            listener.jobs.forget(key)
     elif not listener.jobs.observe(key, job):
         return
     after = listener.jobs.get(key)

@@ -114,7 +114,8 @@ def termination_of(pod: Object) -> Termination | None:
     """
     status = pod.get("status", {})
     ended = (_container(pod).get("state") or {}).get("terminated")
-    disrupted = _disrupted(pod)
+    finished = times.parse((ended or {}).get("finishedAt"))
+    disrupted = _disrupted(pod, finished)
     target = _condition(pod, "DisruptionTarget")
     disruption = str(target.get("reason") or "") if target.get("status") == "True" else ""
     requested = _deletion_requested(pod)
@@ -140,11 +141,13 @@ def termination_of(pod: Object) -> Termination | None:
     )
 
 
-def _disrupted(pod: Object) -> bool:
+def _disrupted(pod: Object, finished: datetime | None) -> bool:
+    """Return whether a pod was stopped from outside; a deletion that was asked for after its end has not stopped it."""
     reason = str(pod.get("status", {}).get("reason") or "")
+    requested = _deletion_requested(pod)
     return (
         _condition(pod, "DisruptionTarget").get("status") == "True"
-        or bool(pod.get("metadata", {}).get("deletionTimestamp"))
+        or (requested is not None and (finished is None or requested <= finished))
         or reason in _TURNED_AWAY
         or reason.startswith("OutOf")
     )

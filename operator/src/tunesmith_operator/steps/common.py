@@ -9,17 +9,19 @@ from tunesmith_operator.desired.child import KIND
 from tunesmith_operator.desired.claim import claims
 from tunesmith_operator.desired.run_config import run_config
 from tunesmith_operator.inputs import Create, Decision, Delete
-from tunesmith_operator.status import conditions, times
+from tunesmith_operator.status import attempts, conditions, preparation, times
 from tunesmith_operator.status.ending import LOST_SECONDS
 
 if TYPE_CHECKING:
     from tunesmith_api.run import FrozenRun
+    from tunesmith_operator.status.attempts import Ending
     from tunesmith_operator.status.pods import Pod
     from tunesmith_operator.status.situation import Situation
 
 _RETRY_SECONDS = 15.0
 _CONFLICT = 409
 _FROZEN_SECONDS = 1.0
+_LEFTOVER_SECONDS = 2.0
 GIVEN_UP_SECONDS = 300
 """How long after its grace period a deleted pod of a lost node holds back the next attempt.
 
@@ -48,13 +50,25 @@ def waiting(situation: Situation, reason: Reason, message: str, *, seconds: floa
     return going(situation, State.WAITING, reason.value, message, seconds=seconds)
 
 
-def fail(situation: Situation, reason: str, message: str, *, actions: tuple[Delete, ...] = ()) -> Decision:
-    """Return the decision of a job that failed for good; once a run had started that is final."""
+def fail(
+    situation: Situation, reason: str, message: str, *, actions: tuple[Delete, ...] = (), final: bool = True
+) -> Decision:
+    """Return the decision of a job that failed for good.
+
+    What is deleted goes before it is told: a job that is over is hardly looked at any more.
+
+    Args:
+        situation: What is known about the job.
+        reason: Why, in one word.
+        message: Why, for people.
+        actions: What is deleted.
+        final: Whether it stays so once a run had started; else it is judged anew on every pass.
+    """
     status = conditions.failed(situation.status, situation.stamp, reason=reason, message=sentence(message))
-    if status.start_time is not None:
+    if final and status.start_time is not None:
         status = status.model_copy(update={"completion_time": times.render(situation.now)})
     linger = LOST_SECONDS if situation.live_pods else None
-    return Decision(status.to_wire(), actions, status_first=bool(actions), requeue_after=linger)
+    return Decision(status.to_wire(), actions, requeue_after=linger)
 
 
 def refused(situation: Situation) -> Decision | None:
@@ -62,12 +76,15 @@ def refused(situation: Situation) -> Decision | None:
     error = situation.inputs.child_error
     if error is None:
         return None
+    if error.leftover:
+        return waiting(situation, Reason.WAITING_FOR_REMOVAL, error.message, seconds=_LEFTOVER_SECONDS)
     if error.status == _CONFLICT:
         return fail(
             situation,
             Reason.NAME_CONFLICT.value,
             f"an object that the job needs exists and does not belong to it: {error.message.rstrip('.')}. Remove or"
             " rename it, or give the job another name",
+            final=False,
         )
     message = (
         f"the API server refuses an object of this job ({error.status} {error.reason}): {error.message.rstrip('.')}. It"
@@ -118,6 +135,17 @@ def delete_preparation(situation: Situation) -> tuple[Delete, ...]:
     """Return what removes the newest preparation's Job, if it is there."""
     job = situation.batch_job
     return (Delete(job.kind, job.name, job.uid),) if job is not None and not job.deleting else ()
+
+
+def stopped(situation: Situation, ending: Ending) -> Situation:
+    """Record that the attempt and the preparation that are under way are over."""
+    status, attempt, record = situation.status, situation.attempt, situation.status.preparation
+    if attempt is not None and attempt.end_time is None:
+        status = attempts.replace_newest(status, attempts.close(attempt, ending, situation.now))
+    if record is not None and record.end_time is None:
+        closed = preparation.close(record, ending, situation.now)
+        status = status.model_copy(update={"preparation": closed})
+    return situation.with_status(status)
 
 
 def held_back(situation: Situation, pods: tuple[Pod, ...]) -> tuple[str, float] | None:

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 from tunesmith_api.meta import Reason
 from tunesmith_operator import policies
 from tunesmith_operator.desired import freeze
-from tunesmith_operator.status import attempts, preparation
 from tunesmith_operator.status.attempts import Ending
 from tunesmith_operator.steps import common
 
 if TYPE_CHECKING:
-    from tunesmith_api.run import FrozenRun
     from tunesmith_operator.inputs import Decision
     from tunesmith_operator.status.situation import Situation
 
@@ -30,25 +28,14 @@ def refuse_edited_run(situation: Situation) -> Decision | None:
     spec = policies.parse_spec(situation.inputs)
     if not isinstance(spec, policies.Finding) and freeze.is_of(run, spec):
         return None
+    ending = Ending("Disrupted", "Superseded", f"the spec was changed just after run {run.run_id} had been frozen")
     message = (
         f"the spec was changed (generation {situation.stamp.generation}) just after run {run.run_id} had been frozen"
         f" (generation {run.generation}), so that run was stopped. Set a new spec.runId to train the spec as it is now"
     )
     return common.fail(
-        _closed(situation, run),
+        common.stopped(situation, ending),
         Reason.SPEC_CHANGED.value,
         message,
         actions=(*common.delete_child(situation), *common.delete_preparation(situation)),
     )
-
-
-def _closed(situation: Situation, run: FrozenRun) -> Situation:
-    """Record that what the run had begun is over."""
-    ending = Ending("Disrupted", "Superseded", f"the spec was changed just after run {run.run_id} had been frozen")
-    status, attempt, record = situation.status, situation.attempt, situation.status.preparation
-    if attempt is not None and attempt.end_time is None:
-        status = attempts.replace_newest(status, attempts.close(attempt, ending, situation.now))
-    if record is not None and record.end_time is None:
-        closed = preparation.close(record, ending, situation.now)
-        status = status.model_copy(update={"preparation": closed})
-    return situation.with_status(status)

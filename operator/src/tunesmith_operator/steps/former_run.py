@@ -51,6 +51,5 @@ def clear_former_preparation(situation: Situation) -> Decision | None:
         Reason.RESTARTING.value,
         f"run {wanted} starts now; the preparation of run {record.run_id} is being stopped",
         actions=common.delete_preparation(situation),
-        status_first=True,
         seconds=1.0,
     )

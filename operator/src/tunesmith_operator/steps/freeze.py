@@ -10,7 +10,6 @@ from tunesmith_operator.desired import dependencies, metadata, run_config
 from tunesmith_operator.desired.freeze import Ingredients
 from tunesmith_operator.desired.freeze import freeze as freeze_run
 from tunesmith_operator.inputs import Create, Decision
-from tunesmith_operator.status import attempts
 from tunesmith_operator.status.attempts import Ending
 from tunesmith_operator.status.resolved import resolved
 from tunesmith_operator.steps import common
@@ -32,7 +31,7 @@ def refuse_strangers(situation: Situation) -> Decision | None:
         if metadata.is_leftover(obj, situation.inputs.key.kind, situation.inputs.key.name):
             message = f"{name} of an earlier job of this name is still being removed"
             return common.waiting(situation, Reason.WAITING_FOR_REMOVAL, message, seconds=_LEFTOVER_SECONDS)
-        return common.fail(situation, Reason.NAME_CONFLICT.value, conflict(name))
+        return common.fail(situation, Reason.NAME_CONFLICT.value, conflict(name), final=False)
     return None
 
 
@@ -104,6 +103,9 @@ def _restore(situation: Situation) -> Decision:
 
     The spec can not have changed, but the installation's profiles, its defaults or the other job's output can have.
     """
+    refusal = common.refused(situation)
+    if refusal is not None:
+        return refusal
     found = _resolve(situation)
     if isinstance(found, policies.Finding):
         return _lost(situation, found.message)
@@ -115,17 +117,13 @@ def _restore(situation: Situation) -> Decision:
 
 
 def _lost(situation: Situation, why: str) -> Decision:
-    attempt = situation.attempt
-    if attempt is not None and attempt.end_time is None:
-        ending = Ending("Failed", Reason.RUN_CONFIG_LOST.value, "its run can not be read any more")
-        status = attempts.replace_newest(situation.status, attempts.close(attempt, ending, situation.now))
-        situation = situation.with_status(status)
+    ending = Ending("Failed", Reason.RUN_CONFIG_LOST.value, "its run can not be read any more")
     message = (
         f"the ConfigMap of run {situation.stamp.run_id} was deleted and can not be made again as it was: {why}"
         f"{'' if why.endswith('.') else '.'} Set a new spec.runId to start a fresh run"
     )
     return common.fail(
-        situation,
+        common.stopped(situation, ending),
         Reason.RUN_CONFIG_LOST.value,
         message,
         actions=(*common.delete_child(situation), *common.delete_preparation(situation)),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import scenario
+from test_runs import edit
 from world import World
 
 from tunesmith_api import labels
@@ -253,3 +254,24 @@ def test_any_order_of_troubles_ends_well(seed: int) -> None:
     trained = [name for name in made.created if "prep" not in name]
     assert made.created[-len(trained) :] == trained, "a run was prepared after it had been trained"
     assert made.status["preparation"]["result"] == "Succeeded"
+
+
+def test_a_superseded_preparation_is_stopped_whenever_the_operator_is_killed() -> None:
+    for kill in range(4):
+        made = preparing()
+        edit(made, runId="2")
+        made.writes_left = kill
+        made.settle()
+        assert "tiny-ftj-prep-1" not in made.batch_jobs, f"killed before write {kill}"
+
+
+def test_a_lost_run_ends_its_preparation() -> None:
+    made = preparing()
+    made.run_configs.clear()
+    made.claims.pop("corpus")
+    for _ in range(5):
+        made.pass_once()
+        made.advance(5)
+    assert made.ready() == ("False", "RunConfigLost")
+    assert made.status["preparation"]["endTime"]
+    assert not made.batch_jobs

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -307,6 +308,33 @@ def test_an_edited_run_policy_stops_nothing(kill: int) -> None:
     made.settle()
     assert made.ready() == ("True", "Succeeded")
     assert made.created == ["tiny-ftj-1"]
+
+
+def test_a_crash_stays_one_although_the_pod_is_deleted_before_anybody_looked() -> None:
+    made = begun()
+    uid = uids(made)[0]
+    made.terminate(uid, 139)
+    made.now += timedelta(seconds=30)
+    made.delete_pod(uid)
+    made.terminations.clear()
+    made.pass_once()
+    assert made.attempts[0]["result"] == "Crashed"
+
+
+def test_a_kill_while_an_edited_run_is_stopped_leaves_nothing_that_trains() -> None:
+    for kill in range(4):
+        made = world(prepare={"mode": "always"})
+        made.writes_left = 3
+        made.pass_once()
+        made.advance(1)
+        edit(made, training={"maxSteps": 5})
+        made.writes_left = kill
+        for _ in range(30):
+            made.pass_once()
+            made.advance(5)
+        assert made.ready() == ("False", "SpecChanged"), f"killed before write {kill}"
+        assert not made.batch_jobs, f"killed before write {kill}"
+        assert not made.live_pods(), f"killed before write {kill}"
 
 
 def test_a_deleted_run_config_comes_back_the_same() -> None:

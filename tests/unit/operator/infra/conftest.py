@@ -1,4 +1,4 @@
-"""A small API server in this process, and the operator's client towards it."""
+"""A small API server in this process, and the operator's client; also the golden tests' scenario builder."""
 
 import json
 import sys
@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "golden"))
 
 from api_server import Address, ApiServer, serving
 

@@ -92,6 +92,20 @@ def test_a_job_that_changed_before_its_first_pass_is_read_again(listener: Listen
     assert listener.hints.take(KEY) is None
 
 
+def test_the_deletion_of_a_former_job_of_this_name_does_not_hide_the_new_one(listener: Listener) -> None:
+    on_job(listener, "FineTuneJob", "ADDED", job())
+    former = job(2)
+    former["metadata"]["uid"] = "former"
+    on_job(listener, "FineTuneJob", "DELETED", former)
+    assert listener.jobs.get(KEY) is not None
+
+
+def test_an_older_version_of_a_job_changes_nothing(listener: Listener) -> None:
+    on_job(listener, "FineTuneJob", "MODIFIED", job(10, status={"state": "Running"}))
+    assert not listener.jobs.observe(KEY, job(9, status={"state": "Complete"}))
+    assert listener.jobs.count() == {("FineTuneJob", "Running"): 1}
+
+
 def test_of_too_many_new_jobs_those_are_at_hand_whose_turn_is_next() -> None:
     hints = Hints(limit=2)
     keys = [JobKey("FineTuneJob", "default", name) for name in "abc"]
@@ -152,6 +166,17 @@ def test_how_a_pod_ended_is_kept_also_when_it_is_deleted(listener: Listener, que
     kept = listener.terminations.of(KEY)["uid-p"]
     assert (kept.exit_code, kept.message) == (203, "bye")
     assert queue.added[-1] == (KEY, "child", False)
+
+
+def test_a_pod_that_goes_on_after_its_job_is_looked_at_and_one_that_has_ended_is_not(
+    listener: Listener, queue: Recorder
+) -> None:
+    over = {"completionTime": "2026-01-31T12:00:00Z", "observedGeneration": 1, "state": "Failed"}
+    on_job(listener, "FineTuneJob", None, job(status=over))
+    on_pod(listener, None, pod(0))
+    assert queue.added == []
+    on_pod(listener, None, pod())
+    assert queue.added == [(KEY, "child", True)]
 
 
 @pytest.mark.parametrize(

@@ -196,10 +196,11 @@ def _without_child(inputs: Inputs) -> Inputs:
 async def test_a_leftover_of_an_earlier_job_is_waited_out(api: ApiServer, make: Make) -> None:
     apply(api)
     api.put("pytorchjobs", manifest("PyTorchJob", CHILD, "uid of the earlier one"))
-    bench = make(lambda inputs: start(_without_child(inputs)))
-    assert await bench.reconciler.work(KEY, EVENT) == 1.0
-    assert status(api) == {}
-    api.remove("pytorchjobs", "default", CHILD)
+    bench = make(lambda inputs: start(inputs) if inputs.child_error else start(_without_child(inputs)))
+    assert await bench.reconciler.work(KEY, EVENT) == 30
+    assert status(api) == {"state": "Waiting", "reason": "Leftover"}
+    assert bench.seen[-1].child_error is not None
+    assert bench.seen[-1].child_error.leftover
 
 
 async def test_a_change_meanwhile_begins_the_pass_again(api: ApiServer, make: Make) -> None:
