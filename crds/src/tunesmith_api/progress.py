@@ -14,6 +14,8 @@ from tunesmith_api.v1alpha1.status import ArtifactKind, HubModel, Name, Seconds,
 Phase = Literal["starting", "loading", "training", "evaluating", "checkpointing", "saving", "finished"]
 MetricName = Annotated[str, Field(min_length=1, max_length=63)]
 MAX_PROGRESS_BYTES = 65536
+Checkpoints = Annotated[tuple[Step, ...], Field(max_length=1024)]
+"""Those that `checkpoint.keepLast` keeps, 1000 at most, the best one, and one that is about to go."""
 
 
 class Report(ApiModel):
@@ -44,7 +46,7 @@ class Progress(Report):
     estimated_remaining_seconds: Seconds | None = None
     seconds_since_heartbeat: Seconds = 0.0
     resumed_from_step: Step | None = None
-    checkpoint_steps: Annotated[tuple[Step, ...], Field(max_length=1000)] = ()
+    checkpoint_steps: Checkpoints = ()
     world_size: Annotated[int | None, Field(ge=1, le=65536)] = None
     seconds: SpentSeconds = SpentSeconds()
 
@@ -72,7 +74,7 @@ class Outcome(Report):
     epoch: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     metrics: Annotated[dict[MetricName, float], Field(max_length=64)] = {}
     resumed_from_step: Step | None = None
-    checkpoint_steps: Annotated[tuple[Step, ...], Field(max_length=1000)] = ()
+    checkpoint_steps: Checkpoints = ()
     world_size: Annotated[int | None, Field(ge=1, le=65536)] = None
     seconds: SpentSeconds = SpentSeconds()
     output: SavedOutput | None = None
