@@ -1,5 +1,6 @@
 """What is wrong with data is told with the file, the line or row, and what to do."""
 
+import os
 from typing import Any
 
 import pytest
@@ -130,6 +131,16 @@ def test_a_folder_without_data(folder: Any, open_rows: Any) -> None:
     assert "folder train of claim data holds no data file (.txt, .json, .jsonl" in fail(
         open_rows, {"claim": {"name": "data", "path": "train"}}
     )
+
+
+def test_a_file_name_that_is_not_utf_8_can_be_written_down(folder: Any, open_rows: Any) -> None:
+    folder.put("latin/a.jsonl", [GOOD, GOOD | {"prompt": 3}]).clear()
+    path = folder.claim_path("data", "latin")
+    (path / "a.jsonl").rename(path / os.fsdecode(b"caf\xe9.jsonl"))
+    dataset = {"claim": {"name": "data", "path": "latin"}}
+    assert fail(open_rows, dataset).startswith(r"file latin/caf\udce9.jsonl of claim data, line 2: ")
+    assert r"(found: caf\udce9.jsonl)" in fail(open_rows, dataset | {"split": "test"})
+    assert open_rows(dataset).report["sources"][0]["files"] == [r"file latin/caf\udce9.jsonl of claim data"]
 
 
 def test_columns_of_no_format(folder: Any, open_rows: Any) -> None:
