@@ -34,6 +34,9 @@ def fail(open_rows: Any, dataset: Any, error: Any = DataError, **kwargs: Any) ->
         ("a.json", "", "has no row"),
         ("a.json", "[]", "has no row"),
         ("a.jsonl", "\n\n", "has no row"),
+        ("a.jsonl", '{"text": "x"}\n{"text": "cut \\ud83d"}', "line 2: the escape \\ud83d is half of a character"),
+        ("a.jsonl", '{"text": "x", "n\\uDE00": 1}', "line 1: the escape \\ude00 is half of a character"),
+        ("a.json", '[{"text": "x"}, {"text": [{"cut": "\\ud83d"}]}]', "row 2: the escape \\ud83d is half of a"),
         ("a.txt", " \n\n", "has no row"),
         ("a.txt", b"good\n\nbad \xff\n", "line 3: byte 5 of the line is not UTF-8"),
         ("a.pdf", "x", "rename it to one of .txt, .json, .jsonl"),
@@ -43,6 +46,13 @@ def test_a_broken_file(folder: Any, open_rows: Any, *, name: Any, content: Any, 
     text = fail(open_rows, folder.put(name, content))
     assert message in text
     assert text.startswith(f"file {name} of claim data")
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_an_emoji_in_two_escapes_is_one_character(folder: Any, open_rows: Any, name: Any) -> None:
+    row = '{"text": "\\ud83d\\ude00 \\\\ud83d"}'
+    content = f"[{row}]" if name == "a.json" else row
+    assert read(open_rows(folder.put(name, content))) == [{"text": "\U0001f600 \\ud83d"}]
 
 
 @pytest.mark.parametrize(

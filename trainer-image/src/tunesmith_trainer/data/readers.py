@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from tunesmith_trainer.data.compression import open_file
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tunesmith_trainer.data.sources import SourceFile
 
 _BYTE_ORDER_MARK = "\ufeff"
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # the escape of half a character; two in a row are a whole one
 
 
 def read_file(file: SourceFile) -> Iterator[RawRow]:
@@ -66,7 +68,8 @@ def _paragraph(file: SourceFile, start: int, lines: list[str]) -> RawRow:
 def _read_json_lines(file: SourceFile) -> Iterator[RawRow]:
     for number, line in _lines(file):
         if line.strip():
-            yield _object(file, f"line {number}", _parse_line(file, number, line))
+            row = _object(file, f"line {number}", _parse_line(file, number, line))
+            yield _whole_characters(row) if _has_halves(line) else row
 
 
 def _parse_line(file: SourceFile, number: int, line: str) -> object:
@@ -91,14 +94,37 @@ def _read_json(file: SourceFile) -> Iterator[RawRow]:
             f"{file.name}: the top level is {describe(rows)}, not an array;"
             " write [ {...}, {...} ], or one object per line in a .jsonl file"
         )
-    for number, row in enumerate(rows, start=1):
-        yield _object(file, f"row {number}", row)
+    halves = _has_halves(text)
+    for number, value in enumerate(rows, start=1):
+        row = _object(file, f"row {number}", value)
+        yield _whole_characters(row) if halves else row
 
 
 def _object(file: SourceFile, position: str, value: object) -> RawRow:
     if not isinstance(value, dict):
         raise DataError(f"{file.name}, {position}: {describe(value)}, not an object; write a row as {{...}}")
     return RawRow(file.name, position, value)
+
+
+def _has_halves(text: str) -> bool:
+    """Whether JSON has escapes of halves of characters, lone or not; most has no escape at all, which is seen fast."""
+    return "\\u" in text and _HALF.search(text) is not None
+
+
+def _whole_characters(row: RawRow) -> RawRow:
+    """Return a row all of whose text can be encoded, which half a character can not be.
+
+    Raises:
+        DataError: It can not.
+    """
+    try:
+        json.dumps(row.values, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise row.error(
+            f"the escape {half} is half of a character, as of an emoji that was cut", "write both halves or remove it"
+        ) from error
+    return row
 
 
 def _reason(error: ValueError) -> str:
