@@ -19,6 +19,7 @@ ROWS = [
     {"prompt": 'A "quoted", long\nprompt, äöü', "completion": "x" * 200_000},
     {"prompt": "3\t+ 4=", "completion": "7"},
 ]
+DAYS = pa.array([1, None, 90_000_000_000_000_000], pa.timestamp("ms"))  # the last is in the year 2,853,986
 CHATS = [
     {"messages": [{"role": "user", "content": f"{number}?"}, {"role": "assistant", "content": f"{number}!"}]}
     for number in range(3000)
@@ -43,6 +44,21 @@ def arrow(rows: list[dict[str, Any]], new: Any = pa.ipc.new_file) -> bytes:
     sink, table = io.BytesIO(), pa.Table.from_pylist(rows)
     with new(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=2)
+    return sink.getvalue()
+
+
+def latin_text() -> Any:
+    """Return a column of text whose last value is not UTF-8, as writers in other languages let through."""
+    return pa.array([b"one", b"caf\xe9"]).view(pa.string())
+
+
+def table(new: Any = None, **columns: Any) -> bytes:
+    sink, content = io.BytesIO(), pa.table(columns)
+    if new is None:
+        pyarrow.parquet.write_table(content, sink)
+    else:
+        with new(sink, content.schema) as writer:
+            writer.write_table(content)
     return sink.getvalue()
 
 
@@ -116,6 +132,11 @@ def test_chats_keep_their_structure_in_tables(folder: Any, open_rows: Any, conte
         ("a.parquet", parquet([]), "has no row"),
         ("a.arrow", b"text\n", "can not be read as Arrow"),
         ("a.arrow", arrow(CHATS, pa.ipc.new_stream)[:-5000], "can not be read as Arrow"),
+        ("a.parquet", table(text=latin_text()), "row 2: column 'text' can not be read ('utf-8' codec"),
+        ("a.arrow", table(pa.ipc.new_file, text=latin_text()), "row 2: column 'text' can not be read ('utf-8' codec"),
+        ("a.parquet", table(text=["x"] * 3, at=DAYS), "row 3: column 'at' can not be read (days=1041666666;"),
+        ("a.arrow", table(pa.ipc.new_stream, text=["x"] * 3, at=DAYS), "row 3: column 'at' can not be read (days="),
+        ("a.arrow", arrow([{"tixt": "x"}]).replace(b"tixt", b"t\xe9xt"), "can not be read as Arrow ('utf-8' codec"),
         ("a.jsonl.gz", b'{"text": "x"}\n', "can not be unpacked"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 999, mtime=0)[:-9], "can not be unpacked"),
         ("a.jsonl.zst", b'{"text": "x"}\n', "can not be unpacked"),
