@@ -1,8 +1,12 @@
 """Every kind of file, compressed or not, gives the same rows; what is wrong with one is told with file and row."""
 
+import contextlib
 import csv
 import gzip
 import io
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,8 @@ import pyarrow.parquet
 import pytest
 
 from tunesmith_trainer.data.compression import open_file
-from tunesmith_trainer.data.sources import SourceFile
+from tunesmith_trainer.data.readers import read_file
+from tunesmith_trainer.data.sources import SourceFile, files_at
 from tunesmith_trainer.errors import DataError
 
 ROWS = [
@@ -161,3 +166,48 @@ def test_a_row_of_a_table_is_named_by_its_number(folder: Any, open_rows: Any) ->
 def test_a_disk_that_fails_is_no_fault_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), open_file(SourceFile("gone", tmp_path / "gone.jsonl.gz")):
         pass
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that every user may enter, which those of `tmp_path` are not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def without_rights() -> Iterator[None]:
+    """Be another user than root, whom no permission binds."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl.gz", "a.jsonl.zst", "a.parquet", "a.arrow"])
+def test_a_file_that_the_pod_may_not_read(shared: Path, name: str) -> None:
+    path = shared / name
+    path.write_bytes(b"x")
+    path.chmod(0)
+    (file,) = files_at(path, None, name, " of claim data")
+    with without_rights(), pytest.raises(DataError) as caught:
+        list(read_file(file))
+    user = os.geteuid() or NOBODY
+    assert str(caught.value).startswith(f"file {name} of claim data can not be read by this pod: its user {user} has")
+    assert "chmod -R a+rX" in str(caught.value)
+    assert "fsGroup" in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["", "a.txt"])
+def test_a_folder_that_the_pod_may_not_enter(shared: Path, path: str) -> None:
+    (shared / "a.txt").write_bytes(b"x")
+    shared.chmod(0)
+    with without_rights(), pytest.raises(DataError, match=r"^rows of claim data can not be read by this pod: its user"):
+        files_at(shared / path, None, "rows", " of claim data")

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tunesmith_trainer.data.compression import open_file
-from tunesmith_trainer.data.raw import RawRow, describe
+from tunesmith_trainer.data.raw import RawRow, denied, describe
 from tunesmith_trainer.data.tabular import read_arrow, read_parquet, read_separated
 from tunesmith_trainer.errors import DataError
 
@@ -24,12 +24,15 @@ def read_file(file: SourceFile) -> Iterator[RawRow]:
     """Yield the rows of a file: paragraphs of a text, objects of JSON, rows of a table.
 
     Raises:
-        DataError: The file is not what its ending says, or it has no row.
+        DataError: The file is not what its ending says, it has no row, or the pod may not read it.
     """
     empty = True
-    for row in _READERS[file.kind](file):
-        empty = False
-        yield row
+    try:
+        for row in _READERS[file.kind](file):
+            empty = False
+            yield row
+    except PermissionError as error:
+        raise denied(file.name) from error
     if empty:
         raise DataError(f"{file.name} has no row; fill it or take it out of the dataset")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from tunesmith_trainer.data.compression import COMPRESSIONS
+from tunesmith_trainer.data.raw import denied
 from tunesmith_trainer.data.splits import belongs_to, names_of, splits_of
 from tunesmith_trainer.errors import DataError, readable
 from tunesmith_trainer.manifests import file_digest
@@ -112,6 +113,13 @@ def files_at(root: Path, split: str | None, path: str, owner: str = "") -> tuple
     Raises:
         DataError: Nothing readable is there.
     """
+    try:
+        return _files_at(root, split, path, owner)
+    except PermissionError as error:
+        raise denied(f"{path}{owner}") from error
+
+
+def _files_at(root: Path, split: str | None, path: str, owner: str) -> tuple[SourceFile, ...]:
     if root.is_dir():
         return _folder_files(root, split, path, owner)
     name = f"file {path}{owner}"
