@@ -37,6 +37,8 @@ def fail(open_rows: Any, dataset: Any, error: Any = DataError, **kwargs: Any) ->
         ("a.jsonl", '{"text": "x"}\n{"text": "cut \\ud83d"}', "line 2: the escape \\ud83d is half of a character"),
         ("a.jsonl", '{"text": "x", "n\\uDE00": 1}', "line 1: the escape \\ude00 is half of a character"),
         ("a.json", '[{"text": "x"}, {"text": [{"cut": "\\ud83d"}]}]', "row 2: the escape \\ud83d is half of a"),
+        ("a.jsonl", '{"text": "x"}\n{"text": ' + "[" * 100_000, "line 2: arrays or objects are nested too deeply"),
+        ("a.json", "[" * 100_000 + "]" * 100_000, "arrays or objects are nested too deeply to be read; flatten them"),
         ("a.txt", " \n\n", "has no row"),
         ("a.txt", b"good\n\nbad \xff\n", "line 3: byte 5 of the line is not UTF-8"),
         ("a.pdf", "x", "rename it to one of .txt, .json, .jsonl"),

@@ -77,7 +77,7 @@ def _read_json_lines(file: SourceFile) -> Iterator[RawRow]:
 
 def _parse_line(file: SourceFile, number: int, line: str) -> object:
     try:
-        return json.loads(line)
+        return _loads(f"{file.name}, line {number}", line)
     except ValueError as error:
         whole_array = number == 1 and line.lstrip().startswith("[")
         remedy = "rename a file that is one JSON array to .json" if whole_array else "write one JSON object per line"
@@ -87,7 +87,7 @@ def _parse_line(file: SourceFile, number: int, line: str) -> object:
 def _read_json(file: SourceFile) -> Iterator[RawRow]:
     text = "".join(line for _, line in _lines(file))
     try:
-        rows = json.loads(text) if text.strip() else []
+        rows = _loads(file.name, text) if text.strip() else []
     except ValueError as error:
         several = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
         remedy = "rename a file with one object per line to .jsonl" if several else "correct it there"
@@ -101,6 +101,13 @@ def _read_json(file: SourceFile) -> Iterator[RawRow]:
     for number, value in enumerate(rows, start=1):
         row = _object(file, f"row {number}", value)
         yield _whole_characters(row) if halves else row
+
+
+def _loads(place: str, text: str) -> object:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise DataError(f"{place}: arrays or objects are nested too deeply to be read; flatten them") from error
 
 
 def _object(file: SourceFile, position: str, value: object) -> RawRow:
