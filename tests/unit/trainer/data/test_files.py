@@ -97,6 +97,14 @@ def test_rows_of_every_kind_of_file_are_the_same(folder: Any, open_rows: Any, na
     assert corpora.report["sources"][0]["format"] == "prompt-completion"
 
 
+def test_the_bytes_of_a_name_need_not_be_utf_8(folder: Any, open_rows: Any) -> None:
+    rows = [{"text": "x"}]
+    kinds = {"arrow": arrow(rows), "parquet": parquet(rows), "jsonl.zst": zstandard(b'{"text": "x"}')}
+    for kind, content in kinds.items():
+        folder.put(os.fsdecode(b"latin/caf\xe9." + kind.encode()), content)
+    assert read(open_rows({"claim": {"name": "data", "path": "latin"}})) == rows * 3
+
+
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.txt"])
 @pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".zst", zstandard)])
 def test_compressed_files_hold_what_plain_ones_do(

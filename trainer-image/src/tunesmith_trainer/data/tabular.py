@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import os
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.data.raw import RawRow, is_damage
@@ -73,14 +74,15 @@ def read_parquet(file: SourceFile) -> Iterator[RawRow]:
     Raises:
         DataError: It is none, or it is damaged.
     """
-    from pyarrow import ArrowException
+    import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
     try:
-        with ParquetFile(file.path) as table:
+        # Of names that are no UTF-8 Arrow takes the bytes alone.
+        with pa.OSFile(os.fsencode(file.path)) as source, ParquetFile(source) as table:
             yield from _rows(file, table.iter_batches(_BATCH_ROWS))
     # Names of columns may be no text, which is a ValueError.
-    except (ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(file, "Parquet", error) from error
 
 
@@ -93,7 +95,7 @@ def read_arrow(file: SourceFile) -> Iterator[RawRow]:
     import pyarrow as pa
 
     try:
-        with pa.memory_map(str(file.path)) as source:
+        with pa.memory_map(os.fsencode(file.path)) as source:
             yield from _rows(file, _arrow_batches(source))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(file, "Arrow", error) from error
