@@ -138,6 +138,12 @@ def test_a_missing_file_and_key(folder: Any, open_rows: Any) -> None:
     assert "key a.txt of ConfigMap c does not exist" in fail(open_rows, {"configMap": {"name": "c", "key": "a.txt"}})
 
 
+def test_a_path_that_no_file_can_have(folder: Any, open_rows: Any) -> None:
+    name = folder.put("a.jsonl", [GOOD])["claim"]["path"] * 40
+    told = fail(open_rows, {"claim": {"name": "data", "path": name}})
+    assert f"file {name} of claim data has a longer name than a file can have; correct the dataset's path" in told
+
+
 def test_a_folder_without_data(folder: Any, open_rows: Any) -> None:
     folder.put("train/readme.md", "x")
     assert "folder train of claim data holds no data file (.txt, .json, .jsonl" in fail(

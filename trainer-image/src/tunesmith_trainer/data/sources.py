@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -117,6 +118,12 @@ def files_at(root: Path, split: str | None, path: str, owner: str = "") -> tuple
         return _files_at(root, split, path, owner)
     except PermissionError as error:
         raise denied(f"{path}{owner}") from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise DataError(
+            f"file {path}{owner} has a longer name than a file can have; correct the dataset's path"
+        ) from error
 
 
 def _files_at(root: Path, split: str | None, path: str, owner: str) -> tuple[SourceFile, ...]:
