@@ -135,6 +135,14 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def readable(text: str) -> str:
+    """Return a text that can be written as UTF-8, escapes in place of what can not.
+
+    A file's name may be any bytes, and Python keeps those that are no UTF-8 as halves of characters.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _place(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else "unknown place"

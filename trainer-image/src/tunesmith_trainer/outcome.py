@@ -13,6 +13,7 @@ from tunesmith_api.pod import TERMINATION_LOG, TERMINATION_MESSAGE_BYTES
 from tunesmith_api.progress import Outcome, Progress, SavedOutput
 from tunesmith_api.v1alpha1.preparation import PreparationReport
 from tunesmith_trainer.context import ENV_ROOT
+from tunesmith_trainer.errors import readable
 from tunesmith_trainer.exchange import Result
 
 _MESSAGE_CHARACTERS = 2048
@@ -72,7 +73,7 @@ def outcome_of(
         seconds=progress.seconds,
         exit_code=int(code) if exit_code is None else exit_code,
         reason=code.reason,
-        message=_cut(message, _MESSAGE_CHARACTERS),
+        message=_cut(readable(message), _MESSAGE_CHARACTERS),
         output=output,
     )
 

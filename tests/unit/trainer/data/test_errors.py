@@ -1,5 +1,6 @@
 """What is wrong with data is told with the file, the line or row, and what to do."""
 
+import os
 from typing import Any
 
 import pytest
@@ -33,6 +34,11 @@ def fail(open_rows: Any, dataset: Any, error: Any = DataError, **kwargs: Any) ->
         ("a.json", "", "has no row"),
         ("a.json", "[]", "has no row"),
         ("a.jsonl", "\n\n", "has no row"),
+        ("a.jsonl", '{"text": "x"}\n{"text": "cut \\ud83d"}', "line 2: the escape \\ud83d is half of a character"),
+        ("a.jsonl", '{"text": "x", "n\\uDE00": 1}', "line 1: the escape \\ude00 is half of a character"),
+        ("a.json", '[{"text": "x"}, {"text": [{"cut": "\\ud83d"}]}]', "row 2: the escape \\ud83d is half of a"),
+        ("a.jsonl", '{"text": "x"}\n{"text": ' + "[" * 100_000, "line 2: arrays or objects are nested too deeply"),
+        ("a.json", "[" * 100_000 + "]" * 100_000, "arrays or objects are nested too deeply to be read; flatten them"),
         ("a.txt", " \n\n", "has no row"),
         ("a.txt", b"good\n\nbad \xff\n", "line 3: byte 5 of the line is not UTF-8"),
         ("a.pdf", "x", "rename it to one of .txt, .json, .jsonl"),
@@ -42,6 +48,13 @@ def test_a_broken_file(folder: Any, open_rows: Any, *, name: Any, content: Any, 
     text = fail(open_rows, folder.put(name, content))
     assert message in text
     assert text.startswith(f"file {name} of claim data")
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_an_emoji_in_two_escapes_is_one_character(folder: Any, open_rows: Any, name: Any) -> None:
+    row = '{"text": "\\ud83d\\ude00 \\\\ud83d"}'
+    content = f"[{row}]" if name == "a.json" else row
+    assert read(open_rows(folder.put(name, content))) == [{"text": "\U0001f600 \\ud83d"}]
 
 
 @pytest.mark.parametrize(
@@ -125,11 +138,27 @@ def test_a_missing_file_and_key(folder: Any, open_rows: Any) -> None:
     assert "key a.txt of ConfigMap c does not exist" in fail(open_rows, {"configMap": {"name": "c", "key": "a.txt"}})
 
 
+def test_a_path_that_no_file_can_have(folder: Any, open_rows: Any) -> None:
+    name = folder.put("a.jsonl", [GOOD])["claim"]["path"] * 40
+    told = fail(open_rows, {"claim": {"name": "data", "path": name}})
+    assert f"file {name} of claim data has a longer name than a file can have; correct the dataset's path" in told
+
+
 def test_a_folder_without_data(folder: Any, open_rows: Any) -> None:
     folder.put("train/readme.md", "x")
     assert "folder train of claim data holds no data file (.txt, .json, .jsonl" in fail(
         open_rows, {"claim": {"name": "data", "path": "train"}}
     )
+
+
+def test_a_file_name_that_is_not_utf_8_can_be_written_down(folder: Any, open_rows: Any) -> None:
+    folder.put("latin/a.jsonl", [GOOD, GOOD | {"prompt": 3}]).clear()
+    path = folder.claim_path("data", "latin")
+    (path / "a.jsonl").rename(path / os.fsdecode(b"caf\xe9.jsonl"))
+    dataset = {"claim": {"name": "data", "path": "latin"}}
+    assert fail(open_rows, dataset).startswith(r"file latin/caf\udce9.jsonl of claim data, line 2: ")
+    assert r"(found: caf\udce9.jsonl)" in fail(open_rows, dataset | {"split": "test"})
+    assert open_rows(dataset).report["sources"][0]["files"] == [r"file latin/caf\udce9.jsonl of claim data"]
 
 
 def test_columns_of_no_format(folder: Any, open_rows: Any) -> None:

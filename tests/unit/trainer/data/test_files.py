@@ -1,8 +1,12 @@
 """Every kind of file, compressed or not, gives the same rows; what is wrong with one is told with file and row."""
 
+import contextlib
 import csv
 import gzip
 import io
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,8 @@ import pyarrow.parquet
 import pytest
 
 from tunesmith_trainer.data.compression import open_file
-from tunesmith_trainer.data.sources import SourceFile
+from tunesmith_trainer.data.readers import read_file
+from tunesmith_trainer.data.sources import SourceFile, files_at
 from tunesmith_trainer.errors import DataError
 
 ROWS = [
@@ -19,6 +24,7 @@ ROWS = [
     {"prompt": 'A "quoted", long\nprompt, äöü', "completion": "x" * 200_000},
     {"prompt": "3\t+ 4=", "completion": "7"},
 ]
+DAYS = pa.array([1, None, 90_000_000_000_000_000], pa.timestamp("ms"))  # the last is in the year 2,853,986
 CHATS = [
     {"messages": [{"role": "user", "content": f"{number}?"}, {"role": "assistant", "content": f"{number}!"}]}
     for number in range(3000)
@@ -43,6 +49,21 @@ def arrow(rows: list[dict[str, Any]], new: Any = pa.ipc.new_file) -> bytes:
     sink, table = io.BytesIO(), pa.Table.from_pylist(rows)
     with new(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=2)
+    return sink.getvalue()
+
+
+def latin_text() -> Any:
+    """Return a column of text whose last value is not UTF-8, as writers in other languages let through."""
+    return pa.array([b"one", b"caf\xe9"]).view(pa.string())
+
+
+def table(new: Any = None, **columns: Any) -> bytes:
+    sink, content = io.BytesIO(), pa.table(columns)
+    if new is None:
+        pyarrow.parquet.write_table(content, sink)
+    else:
+        with new(sink, content.schema) as writer:
+            writer.write_table(content)
     return sink.getvalue()
 
 
@@ -74,6 +95,14 @@ def test_rows_of_every_kind_of_file_are_the_same(folder: Any, open_rows: Any, na
     corpora = open_rows(folder.put(name, content))
     assert read(corpora) == ROWS
     assert corpora.report["sources"][0]["format"] == "prompt-completion"
+
+
+def test_the_bytes_of_a_name_need_not_be_utf_8(folder: Any, open_rows: Any) -> None:
+    rows = [{"text": "x"}]
+    kinds = {"arrow": arrow(rows), "parquet": parquet(rows), "jsonl.zst": zstandard(b'{"text": "x"}')}
+    for kind, content in kinds.items():
+        folder.put(os.fsdecode(b"latin/caf\xe9." + kind.encode()), content)
+    assert read(open_rows({"claim": {"name": "data", "path": "latin"}})) == rows * 3
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.txt"])
@@ -116,6 +145,11 @@ def test_chats_keep_their_structure_in_tables(folder: Any, open_rows: Any, conte
         ("a.parquet", parquet([]), "has no row"),
         ("a.arrow", b"text\n", "can not be read as Arrow"),
         ("a.arrow", arrow(CHATS, pa.ipc.new_stream)[:-5000], "can not be read as Arrow"),
+        ("a.parquet", table(text=latin_text()), "row 2: column 'text' can not be read ('utf-8' codec"),
+        ("a.arrow", table(pa.ipc.new_file, text=latin_text()), "row 2: column 'text' can not be read ('utf-8' codec"),
+        ("a.parquet", table(text=["x"] * 3, at=DAYS), "row 3: column 'at' can not be read (days=1041666666;"),
+        ("a.arrow", table(pa.ipc.new_stream, text=["x"] * 3, at=DAYS), "row 3: column 'at' can not be read (days="),
+        ("a.arrow", arrow([{"tixt": "x"}]).replace(b"tixt", b"t\xe9xt"), "can not be read as Arrow ('utf-8' codec"),
         ("a.jsonl.gz", b'{"text": "x"}\n', "can not be unpacked"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 999, mtime=0)[:-9], "can not be unpacked"),
         ("a.jsonl.zst", b'{"text": "x"}\n', "can not be unpacked"),
@@ -140,3 +174,48 @@ def test_a_row_of_a_table_is_named_by_its_number(folder: Any, open_rows: Any) ->
 def test_a_disk_that_fails_is_no_fault_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), open_file(SourceFile("gone", tmp_path / "gone.jsonl.gz")):
         pass
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that every user may enter, which those of `tmp_path` are not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def without_rights() -> Iterator[None]:
+    """Be another user than root, whom no permission binds."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl.gz", "a.jsonl.zst", "a.parquet", "a.arrow"])
+def test_a_file_that_the_pod_may_not_read(shared: Path, name: str) -> None:
+    path = shared / name
+    path.write_bytes(b"x")
+    path.chmod(0)
+    (file,) = files_at(path, None, name, " of claim data")
+    with without_rights(), pytest.raises(DataError) as caught:
+        list(read_file(file))
+    user = os.geteuid() or NOBODY
+    assert str(caught.value).startswith(f"file {name} of claim data can not be read by this pod: its user {user} has")
+    assert "chmod -R a+rX" in str(caught.value)
+    assert "fsGroup" in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["", "a.txt"])
+def test_a_folder_that_the_pod_may_not_enter(shared: Path, path: str) -> None:
+    (shared / "a.txt").write_bytes(b"x")
+    shared.chmod(0)
+    with without_rights(), pytest.raises(DataError, match=r"^rows of claim data can not be read by this pod: its user"):
+        files_at(shared / path, None, "rows", " of claim data")

@@ -173,14 +173,16 @@ def test_without_a_card_names_tell(
             "configs: [{config_name: a, data_files: a.csv}, {config_name: b, data_files: b.csv}]",
             "name one of a, b in hub",
         ),
-        ("configs: [{config_name: a, data_files: c.csv}]", "has no file of split train"),
+        ("configs: [{config_name: a, data_files: c.csv}]", "has no file of split test"),
+        ("configs: 3", "has no file of split test"),
+        ("configs: [{data_files: [{split: [a], path: a.csv}, b.csv]}]", "has no file of split test"),
         ("configs: [", "x: its card README.md can not be read .*name the files"),
     ],
 )
 def test_a_card_that_leaves_a_choice(tmp_path: Path, card: str, message: str) -> None:
     (tmp_path / "README.md").write_text(f"---\n{card}\n---\n", encoding="utf-8")
     with pytest.raises(DataError, match=message):
-        files_of(["a.csv", "b.csv"], tmp_path / "README.md", config_name=None, split="train", where="x")
+        files_of(["a.csv", "b.csv"], tmp_path / "README.md", config_name=None, split="test", where="x")
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,9 @@ def endless(row):
 
 def leaves(row):
     raise SystemExit(0)
+
+def half(row):
+    return "cut \\ud83d"
 """
 
 
@@ -88,6 +91,7 @@ def test_the_digest_follows_the_code(use: Any, open_rows: Any) -> None:
     [
         ("broken", "line 1: broken of key alpaca.py of ConfigMap code raises KeyError: 'missing' at line 15; correct"),
         ("number", "returns a number, not text"),
+        ("half", "returns half of a character (surrogates not allowed) at character 5; let it return whole ones"),
         ("endless", "takes longer than 0.2 s; make it faster or raise rowTimeoutSeconds"),
         ("leaves", "raises SystemExit: 0 at line 28"),
     ],

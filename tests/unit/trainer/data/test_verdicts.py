@@ -101,6 +101,14 @@ def test_what_is_no_margin(folder: Any, open_rows: Any, *, value: Any, found: st
         open_rows(dataset, accepted=("preference",))
 
 
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "-1e39", "1e999", "NaN"])
+def test_a_margin_that_no_float_holds(folder: Any, open_rows: Any, value: str) -> None:
+    line = f'{{"prompt": "1+1=", "chosen": "2", "rejected": "3", "margin": {value}}}'
+    dataset = folder.put("a.jsonl", line) | {"columns": {"margin": "margin"}}
+    with pytest.raises(DataError, match=r"line 1: column 'margin' is .*, which is no finite 32-bit number; correct"):
+        open_rows(dataset, accepted=("preference",))
+
+
 def test_margins_belong_to_preferences(folder: Any, open_rows: Any) -> None:
     dataset = folder.put("a.jsonl", [{"text": "One", "margin": 1}])
     with pytest.raises(InvalidSpec, match=r"columns\.margin is not used: format text takes text"):

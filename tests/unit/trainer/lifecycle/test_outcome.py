@@ -1,6 +1,7 @@
 """The last word of a pod: whose it is, and that it fits."""
 
 import json
+import os
 import signal
 from typing import Any
 
@@ -46,6 +47,13 @@ def test_a_signal_keeps_its_number() -> None:
     assert outcome.exit_code == 139
     assert "SIGSEGV while training, at step 40" in outcome.message
     assert outcome.last_step == 40
+
+
+def test_what_is_no_text_is_told_all_the_same() -> None:
+    """Python keeps a byte that is no UTF-8 as half a character, which neither pydantic nor the kubelet takes."""
+    name = os.fsdecode(b"caf\xe9.jsonl")
+    outcome = Outcome.model_validate_json(encode(outcome_of(PROGRESS, ExitCode.DATA_ERROR, f"file {name}: empty")))
+    assert outcome.message == r"file caf\udce9.jsonl: empty"
 
 
 def test_a_stop_without_a_word_names_the_newest_checkpoint() -> None:

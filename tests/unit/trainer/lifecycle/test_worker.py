@@ -1,6 +1,7 @@
 """One training process from its frozen run to its last word."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,20 @@ def test_a_data_error_names_the_row_and_shows_no_traceback(pods: Any, work: Any,
     assert "train.jsonl" in outcome.message
     assert "2" in outcome.message
     assert "Traceback" not in outcome.message
+
+
+@pytest.mark.parametrize("last", ["The mill was lost.", 3], ids=["good", "bad"])
+def test_a_file_name_that_is_not_utf_8_ends_no_run(pods: Any, work: Any, make_run: MakeRun, last: Any) -> None:
+    run = make_run(datasets=[{"claim": {"name": "data", "path": "latin"}}])
+    pods.write(run)
+    folder = pods.context(run).claim_path("data", "latin")
+    folder.mkdir(parents=True)
+    texts = [f"In the year {1900 + number} the mill was lost by {number} men." for number in range(100)]
+    rows = "".join(json.dumps({"text": text}) + "\n" for text in (*texts, last))
+    (folder / os.fsdecode(b"caf\xe9.jsonl")).write_text(rows)
+    outcome = work(run)
+    assert outcome.exit_code == (ExitCode.SUCCESS if isinstance(last, str) else ExitCode.DATA_ERROR)
+    assert isinstance(last, str) or r"file latin/caf\udce9.jsonl of claim data, line " in outcome.message
 
 
 def test_an_output_that_an_earlier_attempt_finished_is_taken_as_it_is(pods: Any, work: Any, make_run: MakeRun) -> None:

@@ -197,6 +197,52 @@ def remove(folder: Path) -> None:
     folder.rename(folder.with_name("elsewhere"))
 
 
+_STRICT = (
+    "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{{ m['role'] + ': ' + m['content'] }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
+_USER, _ANSWER = {"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}
+_SYSTEM = {"role": "system", "content": "Be kind."}
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "spec"),
+    [
+        ({"messages": [_USER, _ANSWER]}, {"messages": [_SYSTEM, _USER, _ANSWER]}, {}),
+        (
+            {"prompt": [_USER], "chosen": "Hello.", "rejected": "No."},
+            {"prompt": [_SYSTEM, _USER], "chosen": "Hello.", "rejected": "No."},
+            {"method": "dpo"},
+        ),
+        (
+            {"prompt": [_USER], "chosen": "Hello.", "rejected": "No."},
+            {"prompt": [_SYSTEM, _USER], "chosen": "Hello.", "rejected": "No."},
+            {"method": "kto"},
+        ),
+    ],
+    ids=["messages", "preference", "halves of a preference"],
+)
+def test_a_chat_that_the_template_does_not_take(
+    *, good: Any, bad: Any, spec: Any, lab: Any, prepare: Any, model_folder: Path
+) -> None:
+    (model_folder / "chat_template.jinja").write_text(_STRICT)
+    dataset = lab.put("rows.jsonl", [good] * 600 + [bad])
+    check(
+        prepare([dataset], **spec),
+        ExitCode.DATA_ERROR,
+        "file rows.jsonl of claim data, line 601: the model's chat template does not take a chat: System role not",
+        "change or remove the row, or set another template in spec.model.chatTemplate",
+    )
+
+
+def test_a_template_that_takes_no_chat_can_not_mark_what_the_assistant_says(
+    lab: Any, prepare: Any, model_folder: Path
+) -> None:
+    (model_folder / "chat_template.jinja").write_text("{{ raise_exception('No chats') }}")
+    outcome = prepare([lab.put("rows.jsonl", [{"messages": [_USER, _ANSWER]}])], sft={"assistantOnlyLoss": True})
+    check(outcome, ExitCode.INVALID_SPEC, "does not work on a chat of user and assistant: No chats", "chatTemplate")
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [

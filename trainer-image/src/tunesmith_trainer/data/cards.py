@@ -64,7 +64,7 @@ def _configs(card: Path | None, where: str) -> list[dict[str, Any]]:
             " name the files in a dataset of your own"
         ) from error
     configs = (metadata or {}).get("configs") or []
-    return [config for config in configs if isinstance(config, dict)]
+    return [config for config in configs if isinstance(config, dict)] if isinstance(configs, list) else []
 
 
 def _config(configs: list[dict[str, Any]], wanted: str | None, where: str) -> dict[str, Any] | None:
@@ -90,7 +90,7 @@ def _patterns(config: dict[str, Any], split: str) -> list[str] | None:
     if isinstance(files, (str, list)) and not any(isinstance(entry, dict) for entry in files):
         return _listed(files) if split in names_of("train") else []
     if isinstance(files, list):
-        files = {entry.get("split"): entry.get("path") for entry in files}
+        files = {str(entry.get("split")): entry.get("path") for entry in files if isinstance(entry, dict)}
     if not isinstance(files, dict):
         return None
     return next((_listed(files[name]) for name in (split, *names_of(split)) if name in files), [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -51,7 +52,8 @@ def _open_zstandard(path: Path) -> _Lines:
     # Arrow brings the decoder along: the standard library has none before Python 3.14.
     import pyarrow as pa
 
-    return io.BufferedReader(pa.input_stream(str(path), compression="zstd"), 1 << 16)
+    # Of names that are no UTF-8 Arrow takes the bytes alone.
+    return io.BufferedReader(pa.input_stream(pa.OSFile(os.fsencode(path)), compression="zstd"), 1 << 16)
 
 
 _OPENERS: dict[str, Callable[[Path], _Lines]] = {"": _open_plain, ".gz": _open_gzip, ".zst": _open_zstandard}

@@ -14,7 +14,7 @@ from tunesmith_trainer.data.layout import Format, Layout, find_layout
 from tunesmith_trainer.data.mixing import Mixing
 from tunesmith_trainer.data.pairs import equal_pairs, prefers_nothing
 from tunesmith_trainer.data.readers import read_file
-from tunesmith_trainer.data.rows import Row, is_chat, make_row
+from tunesmith_trainer.data.rows import Content, Row, is_chat, make_row
 from tunesmith_trainer.data.sources import Mounts, SourceFile, digest_of, source_files
 from tunesmith_trainer.data.uris import uri_files
 from tunesmith_trainer.errors import DataError
@@ -82,6 +82,15 @@ class Source:
     def own_rows(self) -> Iterator[tuple[Source, Row]]:
         """Yield the rows, each with this source."""
         return ((self, row) for row in self.rows())
+
+    def find(self, wanted: Row) -> RawRow | None:
+        """Return what the files have of a row, or None: rows do not carry their places, as few are ever asked for.
+
+        Args:
+            wanted: A row of this source, or one of the two that were made of a pair.
+        """
+        parts = _contents(wanted)
+        return next((raw for raw, row in self._made_rows() if all(part in _contents(row) for part in parts)), None)
 
     def raw_rows(self) -> Iterator[RawRow]:
         """Yield the rows as the files have them, at most `maxSamples`.
@@ -253,6 +262,10 @@ def _open_all(
         unused = () if used is None else tuple(name for name in first.values if name not in used)
         sources.append(Source(own, dataset, files, layout, chat, unused))
     return tuple(sources)
+
+
+def _contents(row: Row) -> list[Content]:
+    return [value for value in row.values() if isinstance(value, str | list)]
 
 
 def _raw_rows(files: tuple[SourceFile, ...]) -> Iterator[RawRow]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tunesmith_trainer.data.rows import Content, Row
-from tunesmith_trainer.errors import DataError
+from tunesmith_trainer.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DESIRABLE, UNDESIRABLE = "desirable", "undesirable"  # what TRL calls answers that are labelled true and false
 IGNORED = -100  # the label of a token that carries no loss, in torch and transformers
 _BATCH_ROWS = 512
+_OTHER_CHAT = "change or remove the row, or set another template in spec.model.chatTemplate"
 
 Ids = list[int]
 Asked = tuple[Content, Ids, str]
@@ -31,6 +32,10 @@ Asked = tuple[Content, Ids, str]
 Drawn = Iterable[tuple["Source", Row]]
 """Rows, each with the dataset it is from."""
 _Encoded = TypeVar("_Encoded")
+
+
+class ChatRefused(DataError):  # noqa: N818 - named as the errors of a run are
+    """The chat template does not take one of the chats it was given."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +73,22 @@ class Encoder:
         Args:
             contents: All texts or all chats.
             generation_prompt: Whether a chat ends with the beginning of the assistant's next message.
+
+        Raises:
+            ChatRefused: The template does not take one of the chats.
         """
         if not isinstance(contents[0], list):
             return self._ids(contents, special_tokens=True)
-        rendered = self.tokenizer.apply_chat_template(contents, tokenize=False, add_generation_prompt=generation_prompt)
+        rendered = self._rendered(contents, tokenize=False, add_generation_prompt=generation_prompt)
         return self._ids(rendered, special_tokens=False)
 
     def encode_spoken(self, chats: list[Content]) -> list[tuple[Ids, Ids]]:
-        """Return the token ids of chats, and as labels those of them that the assistant says."""
-        encoded = self.tokenizer.apply_chat_template(
+        """Return the token ids of chats, and as labels those of them that the assistant says.
+
+        Raises:
+            ChatRefused: The template does not take one of the chats.
+        """
+        encoded = self._rendered(
             chats,
             chat_template=self.spoken_template,
             tokenize=True,
@@ -87,6 +99,13 @@ class Encoder:
             (ids, [token if said else IGNORED for token, said in zip(ids, mask, strict=True)])
             for ids, mask in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True)
         ]
+
+    def _rendered(self, chats: list[Content], **how: Any) -> Any:
+        try:
+            return self.tokenizer.apply_chat_template(chats, **how)
+        # A template may raise whatever it likes.
+        except Exception as error:
+            raise ChatRefused(f"the model's chat template does not take a chat: {first_line(error)}") from error
 
     def finish(self, content: Content) -> Content:
         """Return a text with the end-of-sequence token after it; a chat's template has its own ends."""
@@ -324,5 +343,23 @@ def _in_batches(
             places.setdefault(source.field, []).append(place)
         encoded: dict[int, _Encoded] = {}
         for own in places.values():
-            encoded.update(zip(own, encode(batch[own[0]][0], [batch[place][1] for place in own]), strict=True))
+            source, rows = batch[own[0]][0], [batch[place][1] for place in own]
+            try:
+                encoded.update(zip(own, encode(source, rows), strict=True))
+            except ChatRefused as error:
+                raise _refusal(source, rows, encode, error) from error
         yield from ((source, encoded[place]) for place, (source, _) in enumerate(batch))
+
+
+def _refusal(
+    source: Source, rows: list[Row], encode: Callable[[Source, list[Row]], Iterable[_Encoded]], found: ChatRefused
+) -> DataError:
+    """Return the error that names the first row with a chat that the template does not take."""
+    for row in rows:
+        try:
+            list(encode(source, [row]))
+        except ChatRefused as error:
+            raw = source.find(row)
+            if raw is not None:
+                return raw.error(str(error), _OTHER_CHAT)
+    return DataError(f"{source.field}: {found}; {_OTHER_CHAT}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,18 @@ def describe(value: object) -> str:
         (dict, "an object"),
     )
     return next((name for kind, name in names if isinstance(value, kind)), f"a {type(value).__name__}")
+
+
+def denied(name: str) -> DataError:
+    """Return the error that the pod's user may not read what it is told to.
+
+    Args:
+        name: The file or folder, for messages.
+    """
+    return DataError(
+        f"{name} can not be read by this pod: its user {os.geteuid()} has no permission; let everyone or the pod's"
+        " group read it (chmod -R a+rX), or set runAsUser or fsGroup in securityContext of the accelerator profile"
+    )
 
 
 def is_damage(error: Exception) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from tunesmith_trainer.data.compression import open_file
-from tunesmith_trainer.data.raw import RawRow, describe
+from tunesmith_trainer.data.raw import RawRow, denied, describe
 from tunesmith_trainer.data.tabular import read_arrow, read_parquet, read_separated
 from tunesmith_trainer.errors import DataError
 
@@ -16,18 +17,22 @@ if TYPE_CHECKING:
     from tunesmith_trainer.data.sources import SourceFile
 
 _BYTE_ORDER_MARK = "\ufeff"
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # the escape of half a character; two in a row are a whole one
 
 
 def read_file(file: SourceFile) -> Iterator[RawRow]:
     """Yield the rows of a file: paragraphs of a text, objects of JSON, rows of a table.
 
     Raises:
-        DataError: The file is not what its ending says, or it has no row.
+        DataError: The file is not what its ending says, it has no row, or the pod may not read it.
     """
     empty = True
-    for row in _READERS[file.kind](file):
-        empty = False
-        yield row
+    try:
+        for row in _READERS[file.kind](file):
+            empty = False
+            yield row
+    except PermissionError as error:
+        raise denied(file.name) from error
     if empty:
         raise DataError(f"{file.name} has no row; fill it or take it out of the dataset")
 
@@ -66,12 +71,13 @@ def _paragraph(file: SourceFile, start: int, lines: list[str]) -> RawRow:
 def _read_json_lines(file: SourceFile) -> Iterator[RawRow]:
     for number, line in _lines(file):
         if line.strip():
-            yield _object(file, f"line {number}", _parse_line(file, number, line))
+            row = _object(file, f"line {number}", _parse_line(file, number, line))
+            yield _whole_characters(row) if _has_halves(line) else row
 
 
 def _parse_line(file: SourceFile, number: int, line: str) -> object:
     try:
-        return json.loads(line)
+        return _loads(f"{file.name}, line {number}", line)
     except ValueError as error:
         whole_array = number == 1 and line.lstrip().startswith("[")
         remedy = "rename a file that is one JSON array to .json" if whole_array else "write one JSON object per line"
@@ -81,7 +87,7 @@ def _parse_line(file: SourceFile, number: int, line: str) -> object:
 def _read_json(file: SourceFile) -> Iterator[RawRow]:
     text = "".join(line for _, line in _lines(file))
     try:
-        rows = json.loads(text) if text.strip() else []
+        rows = _loads(file.name, text) if text.strip() else []
     except ValueError as error:
         several = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
         remedy = "rename a file with one object per line to .jsonl" if several else "correct it there"
@@ -91,14 +97,44 @@ def _read_json(file: SourceFile) -> Iterator[RawRow]:
             f"{file.name}: the top level is {describe(rows)}, not an array;"
             " write [ {...}, {...} ], or one object per line in a .jsonl file"
         )
-    for number, row in enumerate(rows, start=1):
-        yield _object(file, f"row {number}", row)
+    halves = _has_halves(text)
+    for number, value in enumerate(rows, start=1):
+        row = _object(file, f"row {number}", value)
+        yield _whole_characters(row) if halves else row
+
+
+def _loads(place: str, text: str) -> object:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise DataError(f"{place}: arrays or objects are nested too deeply to be read; flatten them") from error
 
 
 def _object(file: SourceFile, position: str, value: object) -> RawRow:
     if not isinstance(value, dict):
         raise DataError(f"{file.name}, {position}: {describe(value)}, not an object; write a row as {{...}}")
     return RawRow(file.name, position, value)
+
+
+def _has_halves(text: str) -> bool:
+    """Whether JSON has escapes of halves of characters, lone or not; most has no escape at all, which is seen fast."""
+    return "\\u" in text and _HALF.search(text) is not None
+
+
+def _whole_characters(row: RawRow) -> RawRow:
+    """Return a row all of whose text can be encoded, which half a character can not be.
+
+    Raises:
+        DataError: It can not.
+    """
+    try:
+        json.dumps(row.values, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise row.error(
+            f"the escape {half} is half of a character, as of an emoji that was cut", "write both halves or remove it"
+        ) from error
+    return row
 
 
 def _reason(error: ValueError) -> str:

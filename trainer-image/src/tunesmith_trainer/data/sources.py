@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from tunesmith_trainer.data.compression import COMPRESSIONS
+from tunesmith_trainer.data.raw import denied
 from tunesmith_trainer.data.splits import belongs_to, names_of, splits_of
-from tunesmith_trainer.errors import DataError
+from tunesmith_trainer.errors import DataError, readable
 from tunesmith_trainer.manifests import file_digest
 
 if TYPE_CHECKING:
@@ -112,6 +114,19 @@ def files_at(root: Path, split: str | None, path: str, owner: str = "") -> tuple
     Raises:
         DataError: Nothing readable is there.
     """
+    try:
+        return _files_at(root, split, path, owner)
+    except PermissionError as error:
+        raise denied(f"{path}{owner}") from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise DataError(
+            f"file {path}{owner} has a longer name than a file can have; correct the dataset's path"
+        ) from error
+
+
+def _files_at(root: Path, split: str | None, path: str, owner: str) -> tuple[SourceFile, ...]:
     if root.is_dir():
         return _folder_files(root, split, path, owner)
     name = f"file {path}{owner}"
@@ -130,7 +145,8 @@ def _folder_files(root: Path, split: str | None, path: str, owner: str) -> tuple
     folder = f"folder {path}{owner}"
     found = sorted(each for each in (root.iterdir() if split is None else root.rglob("*")) if each.is_file())
     inside = [each.relative_to(root) for each in found if each.name not in METADATA]
-    files = {each: SourceFile(f"file {path.rstrip('/')}/{each}{owner}", root / each) for each in inside}
+    prefix = f"file {path.rstrip('/')}/"
+    files = {each: SourceFile(f"{prefix}{readable(str(each))}{owner}", root / each) for each in inside}
     data = {each: file for each, file in files.items() if file.kind}
     if not data:
         raise DataError(
@@ -150,7 +166,7 @@ def _folder_files(root: Path, split: str | None, path: str, owner: str) -> tuple
 def _files_of_split(data: dict[Path, SourceFile], split: str, where: str) -> tuple[SourceFile, ...]:
     chosen = tuple(file for path, file in data.items() if belongs_to(path, split))
     if not chosen:
-        names = ", ".join(str(path) for path in list(data)[:_SHOWN])
+        names = ", ".join(readable(str(path)) for path in list(data)[:_SHOWN])
         raise DataError(
             f"{where} has no file of split {split}: none is named {' or '.join(names_of(split))}, as in {split}.jsonl"
             f" or {split}/a.jsonl (found: {names}); correct the split or rename the files"

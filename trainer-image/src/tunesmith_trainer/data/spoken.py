@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunesmith_trainer.errors import InvalidSpec
+from tunesmith_trainer.errors import InvalidSpec, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,7 +42,14 @@ def spoken_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
 
 
 def _marks(tokenizer: PreTrainedTokenizerBase, template: str | None) -> bool:
-    encoded = tokenizer.apply_chat_template(
-        _CHAT, chat_template=template, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-    )
+    try:
+        encoded = tokenizer.apply_chat_template(
+            _CHAT, chat_template=template, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        )
+    # A template may raise whatever it likes.
+    except Exception as error:
+        raise InvalidSpec(
+            "spec.sft.assistantOnlyLoss: the model's chat template does not work on a chat of user and assistant:"
+            f" {first_line(error)}; set another in spec.model.chatTemplate"
+        ) from error
     return 1 in encoded["assistant_masks"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import itertools
+import os
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_trainer.data.raw import RawRow, is_damage
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from tunesmith_trainer.data.sources import SourceFile
 
 _BATCH_ROWS = 1024
+_NO_VALUE = (ValueError, OverflowError, LookupError)  # what pyarrow raises for what is no value in Python
 _LONGEST_FIELD = 1 << 30  # characters; the csv module's own limit of 131,072 is less than a long document
 
 
@@ -71,13 +74,15 @@ def read_parquet(file: SourceFile) -> Iterator[RawRow]:
     Raises:
         DataError: It is none, or it is damaged.
     """
-    from pyarrow import ArrowException
+    import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
     try:
-        with ParquetFile(file.path) as table:
+        # Of names that are no UTF-8 Arrow takes the bytes alone.
+        with pa.OSFile(os.fsencode(file.path)) as source, ParquetFile(source) as table:
             yield from _rows(file, table.iter_batches(_BATCH_ROWS))
-    except (ArrowException, OSError) as error:
+    # Names of columns may be no text, which is a ValueError.
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(file, "Parquet", error) from error
 
 
@@ -90,9 +95,9 @@ def read_arrow(file: SourceFile) -> Iterator[RawRow]:
     import pyarrow as pa
 
     try:
-        with pa.memory_map(str(file.path)) as source:
+        with pa.memory_map(os.fsencode(file.path)) as source:
             yield from _rows(file, _arrow_batches(source))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(file, "Arrow", error) from error
 
 
@@ -111,9 +116,29 @@ def _rows(file: SourceFile, batches: Iterable[Any]) -> Iterator[RawRow]:
     number = 0
     for batch in batches:
         for start in range(0, batch.num_rows, _BATCH_ROWS):
-            for values in batch.slice(start, _BATCH_ROWS).to_pylist():
+            for values in _values(file, batch.slice(start, _BATCH_ROWS), number):
                 number += 1
                 yield RawRow(file.name, f"row {number}", values)
+
+
+def _values(file: SourceFile, batch: Any, before: int) -> list[dict[str, Any]]:
+    """Return the rows of a batch that has as many before it.
+
+    Raises:
+        DataError: A value is none of Python's: text that is no UTF-8, or a time beyond the year 9999.
+    """
+    try:
+        return batch.to_pylist()  # type: ignore[no-any-return]  # pyarrow has no types
+    except _NO_VALUE as error:
+        for place, (column, name) in itertools.product(range(batch.num_rows), enumerate(batch.schema.names)):
+            try:
+                batch.slice(place, 1).select([column]).to_pylist()
+            except _NO_VALUE as own:
+                raise DataError(
+                    f"{file.name}, row {before + place + 1}: column {name!r} can not be read ({first_line(own)});"
+                    " write text as UTF-8 and times within the years 1 to 9999, or leave the column out"
+                ) from own
+        raise _damaged(file, "a table", error) from error
 
 
 def _damaged(file: SourceFile, kind: str, error: Exception) -> Exception:

@@ -66,6 +66,13 @@ class RowFunction:
             ) from error
         if not isinstance(text, str):
             raise row.error(f"{self.name} returns {describe(text)}, not text", "let it return a string")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise row.error(
+                f"{self.name} returns half of a character ({error.reason}) at character {error.start + 1}",
+                "let it return whole ones",
+            ) from error
         return text
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from tunesmith_trainer.data.raw import describe
 
 if TYPE_CHECKING:
     from tunesmith_trainer.data.raw import RawRow
+
+_LARGEST_MARGIN = 3.4e38  # about what 32 bits hold, which is how margins are kept
 
 
 def read_label(row: RawRow, column: str) -> bool:
@@ -32,9 +33,13 @@ def read_margin(row: RawRow, column: str) -> float:
     """Return by how much an answer's reward is to be above the other's.
 
     Raises:
-        DataError: The column is no number.
+        DataError: The column is no number, or one that 32 bits do not hold.
     """
     value = row.values[column]
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    raise row.error(f"column {column!r} is {describe(value)}, and no margin", "make it a number, such as 0.5 or 0")
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise row.error(f"column {column!r} is {describe(value)}, and no margin", "make it a number, such as 0.5 or 0")
+    if not abs(value) <= _LARGEST_MARGIN:  # true of NaN, too; an integer may be too large to be made a float
+        raise row.error(
+            f"column {column!r} is {repr(value)[:40]}, which is no finite 32-bit number", "correct or remove the row"
+        )
+    return float(value)
