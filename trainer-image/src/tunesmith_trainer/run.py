@@ -158,6 +158,7 @@ class Run:
         self._fit_batch_size(trainer)
         if resumed is not None and _load_if_trained(trainer, resumed):
             self._reporter.set(total_steps=trainer.state.max_steps, epoch=trainer.state.epoch or 0.0)
+            MissedEvaluationCallback(trainer).make_up(trainer.args, trainer.state)
             return
         start = resumed or self._start_elsewhere(trainer)
         if self._first:

@@ -72,6 +72,24 @@ def test_an_interruption_changes_neither(pods: Any, work: Any, make_run: MakeRun
 
 
 @pytest.mark.slow
+def test_the_evaluation_of_the_last_step_is_made_up_for(pods: Any, work: Any, make_run: MakeRun) -> None:
+    spec: dict[str, Any] = {
+        "training": {"evalStrategy": "steps", "evalSteps": 4, "loadBestModelAtEnd": True},
+        "evaluation": {"splitRatio": 0.8},
+    }
+    whole, halved = make_run(uid="whole", **spec), make_run(uid="halved", **spec)
+    finish(pods, work, whole)
+    pods.write(halved)
+    # Looked for after each step but the last, and in each evaluation, which has two batches or more.
+    stopped = work(halved, stop_after=13)
+    assert (stopped.exit_code, stopped.last_step) == (ExitCode.TERMINATED, 8), stopped.message
+    finish(pods, work, halved, attempt=2)
+    assert evaluated(work, halved).keys() == evaluated(work, whole).keys() == {4, 8}
+    assert work.record(halved)["bestStep"] == work.record(whole)["bestStep"] == 8
+    assert weights(work, halved) == weights(work, whole)
+
+
+@pytest.mark.slow
 def test_a_best_one_that_is_lost_makes_room_for_others(pods: Any, work: Any, make_run: MakeRun) -> None:
     run = run_of(make_run, "lost", training={"loadBestModelAtEnd": True}, checkpoint={"saveSteps": 1, "keepLast": 1})
     pods.write(run)
