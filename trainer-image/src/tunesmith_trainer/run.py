@@ -106,6 +106,8 @@ class Run:
         if self._first:
             newest = newest_whole(directory)
             name = newest.name if newest else None
+            # Verifying takes minutes, in which another pod may have taken over and saved.
+            self._fence.check()
             discard_newer(directory, step_of(newest) if newest else -1)
         name = from_first(name)
         if name is None:
