@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 from typing_extensions import override
 
+from tunesmith_trainer.callbacks.stop import TrainingOver
+
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
@@ -29,7 +31,8 @@ class MissedEvaluationCallback(TrainerCallback):
 
     @override
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.make_up(args, state)
+        if self.make_up(args, state) and control.should_training_stop:
+            raise TrainingOver
 
     def make_up(self, args: TrainingArguments, state: TrainerState) -> bool:
         """Evaluate where that was due and is missing; return whether it was."""

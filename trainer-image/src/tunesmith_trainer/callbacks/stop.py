@@ -22,6 +22,10 @@ class EvaluationStopped(Exception):  # noqa: N818 - an order, not an error
     """Told to stop while evaluating between two steps: there is no step's end to wait for."""
 
 
+class TrainingOver(Exception):  # noqa: N818 - an order, not an error
+    """An evaluation that was made up for ends training: the Trainer looks for such an end after a step alone."""
+
+
 class StopCallback(TrainerCallback):
     """Looks for the order to stop after every step, and after every batch of an evaluation between steps.
 
@@ -83,6 +87,9 @@ def train(trainer: Trainer, resumed: str | None, stop: StopCallback) -> None:
     """Train to the last step, or to where the run was told to stop, and save there."""
     try:
         trainer.train(resume_from_checkpoint=resumed)
+    except TrainingOver:
+        trainer.is_in_train = False
+        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
     except EvaluationStopped:
         if stop.saved_step == trainer.state.global_step:
             return
