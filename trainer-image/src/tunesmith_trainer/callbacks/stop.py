@@ -33,7 +33,7 @@ class StopCallback(TrainerCallback):
 
     Attributes:
         stopped: Whether training was stopped before its last step.
-        saved_step: The step that was saved last, -1 before any.
+        saved_step: The step that was saved last, or that training began at; -1 before it did.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -49,6 +49,8 @@ class StopCallback(TrainerCallback):
     @override
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._trains = True
+        # What a run resumes from is saved already, with a random state that is not restored yet.
+        self.saved_step = state.global_step
 
     @override
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
