@@ -94,12 +94,18 @@ def compose(progress: Progress, results: Sequence[Result], status: int, *, stopp
     if status == 0 and not failed and results:
         return min(results, key=lambda result: result.rank).outcome
     if causes:
-        return causes[0]
+        return _with_checkpoints(causes[0], progress)
     if stopped:
         return outcome_of(progress, ExitCode.TERMINATED, _stop_message(progress))
     if lost and status in {ExitCode.COLLECTIVE_FAILED, _FIRST_SIGNAL + signal.SIGTERM}:
-        return lost[0]
+        return _with_checkpoints(lost[0], progress)
     return _by_status(progress, status)
+
+
+def _with_checkpoints(outcome: Outcome, progress: Progress) -> Outcome:
+    """Return a process's outcome with the checkpoints, which rank 0 alone knows and tells while it runs."""
+    steps = outcome.checkpoint_steps or progress.checkpoint_steps
+    return outcome.model_copy(update={"checkpoint_steps": steps})
 
 
 def encode(outcome: Outcome) -> bytes:

@@ -41,6 +41,15 @@ def test_the_cause_is_told_before_the_symptom(
     assert compose(PROGRESS, results(*words), status, stopped=stopped).exit_code == code
 
 
+@pytest.mark.parametrize("code", [ExitCode.TERMINATED, ExitCode.COLLECTIVE_FAILED])
+def test_the_checkpoints_are_told_whichever_process_ends_first(code: ExitCode) -> None:
+    # Rank 0 alone knows them.
+    word = outcome_of(PROGRESS.model_copy(update={"checkpoint_steps": ()}), code, code.reason)
+    first = Result(rank=1, ended=0.0, outcome=word)
+    outcome = compose(PROGRESS, [first], int(code), stopped=False)
+    assert (outcome.exit_code, outcome.checkpoint_steps) == (code, (20, 30))
+
+
 def test_a_signal_keeps_its_number() -> None:
     outcome = compose(PROGRESS, [], 128 + signal.SIGSEGV, stopped=False)
     assert outcome.exit_code == 139
