@@ -4,15 +4,20 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from typing_extensions import override
 
 from tunesmith_api.exitcodes import ExitCode
 from tunesmith_api.run import FrozenRun
+from tunesmith_trainer import launcher
+from tunesmith_trainer.supervisor import ENV_PORT, Supervisor
 
 MakeRun = Callable[..., FrozenRun]
 LONG = {"maxSteps": 100_000, "loggingSteps": 5}
@@ -74,6 +79,43 @@ def test_a_stop_while_loading_ends_at_once(pods: Any, make_run: MakeRun, process
     while any(Path(f"/proc/{child}").exists() for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+class Undying(subprocess.Popen[bytes]):
+    """A process in the middle of a write that a hanging volume never ends: SIGKILL does not reach it."""
+
+    made: ClassVar[list[subprocess.Popen[bytes]]] = []
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.made.append(self)
+
+    @override
+    def poll(self) -> None:
+        return None
+
+    @override
+    def wait(self, timeout: float | None = None) -> int:
+        if timeout is None:
+            return super().wait()
+        raise subprocess.TimeoutExpired(self.args, timeout)
+
+
+def test_a_process_that_takes_long_to_die_does_not_make_a_stop_a_crash(
+    pods: Any, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    pods.write(run)
+    supervisor = Supervisor(pods.context(run), {ENV_PORT: "0"})
+    monkeypatch.setattr(launcher, "command", lambda *_: ["sleep", "60"])
+    monkeypatch.setattr(subprocess, "Popen", Undying)
+    timer = threading.Timer(0.5, supervisor.stop, (signal.SIGTERM, None))
+    timer.start()
+    outcome = supervisor.run()
+    timer.join()
+    for child in Undying.made:
+        child.wait()
+    assert (outcome.exit_code, outcome.reason) == (ExitCode.TERMINATED, "Terminated")
 
 
 def test_the_first_node_is_waited_for_and_a_stop_ends_that(pods: Any, make_run: MakeRun) -> None:
