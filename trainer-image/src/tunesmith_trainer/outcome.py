@@ -20,6 +20,7 @@ _KEPT_STEPS = 16
 _KEPT_METRICS = 6
 _KEPT_FINDINGS = 8
 _FIRST_SIGNAL = 128
+_FAILURES = frozenset(ExitCode) - {ExitCode.SUCCESS}
 _REMEDIES = {
     signal.SIGKILL: "often the memory limit: raise resourcesPerNode.limits.memory, or lower"
     " training.perDeviceTrainBatchSize or training.maxLength",
@@ -154,8 +155,10 @@ def _by_status(progress: Progress, status: int) -> Outcome:
     try:
         number = signal.Signals(status - _FIRST_SIGNAL)
     except ValueError:
-        text = f"A training process ended with exit code {status} and said nothing; the pod's log may tell more"
-        return outcome_of(progress, ExitCode.INTERNAL_ERROR, text)
+        known = ExitCode(status) if status in _FAILURES else ExitCode.INTERNAL_ERROR
+        name = f" ({known.reason})" if status == known else ""
+        text = f"A training process ended with exit code {status}{name} and said nothing; the pod's log may tell more"
+        return outcome_of(progress, known, text)
     remedy = _REMEDIES.get(number, "the pod's log may tell more")
     where = f"while {progress.phase}, at step {progress.current_step}"
     text = f"A training process was ended by {number.name} {where}: {remedy}"

@@ -33,6 +33,9 @@ def results(*codes: ExitCode) -> list[Result]:
         ([], 137, True, ExitCode.TERMINATED),
         ([], 137, False, ExitCode.SIGKILLED),
         ([], 1, False, ExitCode.INTERNAL_ERROR),
+        ([], 0, False, ExitCode.INTERNAL_ERROR),
+        ([], 11, False, ExitCode.DATA_ERROR),
+        ([], 200, False, ExitCode.FENCED),
     ],
 )
 def test_the_cause_is_told_before_the_symptom(

@@ -1,6 +1,7 @@
 """One training process from its frozen run to its last word."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from tunesmith_api.exitcodes import ExitCode
 from tunesmith_api.manifest import Manifest
 from tunesmith_api.run import FrozenRun
 from tunesmith_trainer.data.uris import FETCHED
+from tunesmith_trainer.worker import main
 
 MakeRun = Callable[..., FrozenRun]
 
@@ -75,6 +77,21 @@ def test_a_data_error_names_the_row_and_shows_no_traceback(pods: Any, work: Any,
     assert "train.jsonl" in outcome.message
     assert "2" in outcome.message
     assert "Traceback" not in outcome.message
+
+
+def test_a_last_word_that_can_not_be_written_leaves_the_exit_code_and_the_log(
+    pods: Any, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pods.write(make_run())
+    (pods.root / "tunesmith/configmaps/text/train.txt").unlink()
+    variables = {"ROOT": pods.root, "ATTEMPT": 1, "POD_UID": "pod-1", "EXCHANGE": pods.root / "there-is-no-such-folder"}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"TUNESMITH_{name}", str(value))
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    main()
+    assert codes == [ExitCode.DATA_ERROR]
+    assert "train.txt" in caplog.text
 
 
 def test_an_output_that_an_earlier_attempt_finished_is_taken_as_it_is(pods: Any, work: Any, make_run: MakeRun) -> None:
