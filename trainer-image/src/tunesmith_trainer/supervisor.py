@@ -29,6 +29,7 @@ from tunesmith_trainer.server import ProgressServer
 ENV_PORT = "TUNESMITH_PROGRESS_PORT"
 """Port of `/progress` and `/metrics`; set by tests alone."""
 
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 _POLL_SECONDS = 0.1
 _KILL_MARGIN_SECONDS = 5.0  # before the kubelet's SIGKILL, so that there is time for the last word
 _END_SECONDS = 3.0
@@ -168,8 +169,10 @@ def _supervise(environment: Mapping[str, str]) -> Outcome:
     try:
         context = RunContext.from_environment(environment)
         supervisor = Supervisor(context, environment)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOPS:
             signal.signal(number, supervisor.stop)
+        # `__main__` holds them back until here; no child may inherit that.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
         return supervisor.run()
     except Exception as error:  # noqa: BLE001 - the edge: whatever happens becomes an outcome
         if not isinstance(error, TrainerError):

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -70,6 +72,9 @@ def test_a_stop_while_loading_ends_at_once(pods: Any, make_run: MakeRun, process
     pod = pods.start(run)
     pod.wait_until(lambda progress: progress.phase == "loading")
     children = pod.children()
+    for child in children:
+        (blocked,) = re.findall(r"SigBlk:\s*(\w+)", Path(f"/proc/{child}/status").read_text())
+        assert not int(blocked, 16) & 1 << (signal.SIGTERM - 1)
     pod.terminate()
     outcome = pod.wait()
     assert (outcome.exit_code, outcome.last_step) == (ExitCode.TERMINATED, 0)
@@ -116,6 +121,37 @@ def test_a_process_that_takes_long_to_die_does_not_make_a_stop_a_crash(
     for child in Undying.made:
         child.wait()
     assert (outcome.exit_code, outcome.reason) == (ExitCode.TERMINATED, "Terminated")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "message"),
+    [
+        ([], "supervisor", "before the training processes were started"),
+        (["prepare"], "preparation.program", "while data and model were being checked"),
+    ],
+)
+def test_a_stop_in_the_first_moment_is_not_lost(
+    pods: Any, make_run: MakeRun, arguments: list[str], module: str, message: str
+) -> None:
+    program = f"""
+import os, signal, sys
+
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "tunesmith_trainer.{module}":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Stop())
+from tunesmith_trainer.__main__ import main
+sys.exit(main())
+"""
+    pods.write(make_run())
+    variables = {"ROOT": str(pods.root), "PROGRESS_PORT": "0", "ATTEMPT": "1", "POD_UID": "pod-1"}
+    environment = os.environ | {f"TUNESMITH_{name}": value for name, value in variables.items()}
+    ended = subprocess.run([sys.executable, "-c", program, *arguments], env=environment, timeout=60, check=False)
+    assert ended.returncode == ExitCode.TERMINATED
+    told = json.loads((pods.root / "dev/termination-log").read_text())
+    assert told["message"] == f"Told to stop {message}"
 
 
 def test_the_first_node_is_waited_for_and_a_stop_ends_that(pods: Any, make_run: MakeRun) -> None:
