@@ -7,11 +7,15 @@ With `prepare` the check of data and model before training, with `generate` a mo
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 
 
 def main() -> int:
     """Run what the first argument names; return the exit code."""
+    if sys.argv[1:] in ([], ["prepare"]):
+        # The kernel drops an order to stop that comes before a pod's first process has a handler: hold it until then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     # What `generate` writes is its standard output.
     sink = sys.stderr if sys.argv[1:2] == ["generate"] else sys.stdout
     logging.basicConfig(level=logging.INFO, stream=sink, format="%(asctime)s %(levelname)s %(message)s")

@@ -11,6 +11,7 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_trainer.collectives import any_rank
 from tunesmith_trainer.errors import InvalidSpec
 from tunesmith_trainer.models.memory.estimate import most_state_bytes
 
@@ -37,7 +38,8 @@ def fit_batch_size(trainer: Any, optimizer: str) -> int:
     state_bytes = most_state_bytes(optimizer, trained)
     longest = _longest(trainer.train_dataset, most)
     for size in (size for size in range(most, 0, -1) if rows % size == 0):
-        if _fits(trainer, longest[:size], state_bytes):
+        # One that a single rank has no memory for is none: all must come to the same.
+        if not any_rank(not _fits(trainer, longest[:size], state_bytes)):
             arguments.per_device_train_batch_size = size
             arguments.gradient_accumulation_steps = rows // size
             # The Trainer keeps a copy of its own.
@@ -72,9 +74,13 @@ def _fits(trainer: Any, places: list[int], state_bytes: int) -> bool:
 
 @contextmanager
 def _undone(trainer: Any) -> Iterator[None]:
-    """Leave no trace of what is computed: no gradient, no drawn number, no figure."""
+    """Leave no trace of what is computed: no gradient, no drawn number, no figure.
+
+    Figures are gathered from no other process meanwhile: one that runs out of memory would be waited for in vain.
+    """
     import torch
 
+    alone = {name: lambda figures, **_: figures for name in ("gather", "gather_for_metrics")}
     figures = {name: copy.deepcopy(getattr(trainer, name)) for name in ("_metrics", "_total_train_tokens")}
     if trainer.args.activation_checkpointing:
         # Else it begins with the first step.
@@ -82,12 +88,15 @@ def _undone(trainer: Any) -> Iterator[None]:
             activation_checkpointing_kwargs=trainer.args.activation_checkpointing_kwargs
         )
     trainer.model.train()
+    vars(trainer.accelerator).update(alone)
     try:
         with torch.random.fork_rng():
             yield
     finally:
         trainer.model.zero_grad(set_to_none=True)
         vars(trainer).update(figures)
+        for name in alone:
+            delattr(trainer.accelerator, name)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tunesmith_trainer.fence import Fence
 
 _NAME = re.compile(r"^step-(\d{8,})$")
+_FORMER = "former-"  # of a checkpoint that is saved again
 _PULSE_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
@@ -56,7 +57,14 @@ def newest_whole(directory: Path) -> Path | None:
 
 
 def remove_leftovers(context: RunContext) -> None:
-    """Remove what earlier attempts began to write and never finished; only after the fence was taken."""
+    """Remove what earlier attempts began to write and never finished; only after the fence was taken.
+
+    A checkpoint that was set aside for another one of its step, which never came, counts again.
+    """
+    for former in context.checkpoints_directory.glob(f".attempt-*/{_FORMER}*"):
+        target = context.checkpoints_directory / former.name.removeprefix(_FORMER)
+        if not target.exists() and is_whole(former):
+            former.replace(target)
     for folder in [*context.checkpoints_directory.glob(".attempt-*"), *context.run_directory.glob("*.tmp-*")]:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -143,17 +151,19 @@ class CheckpointWriter:
         directory = self._context.checkpoints_directory
         target = directory / folder_name(step)
         self._fence.check()
-        if target.exists():
-            # A step may be saved again when its evaluation, at the end of an epoch, is better than all before.
-            self._remove(target)
+        # A step may be saved again when its evaluation, at the end of an epoch, is better than all before.
+        former = self._set_aside(target, _FORMER) if target.exists() else None
         saved.replace(target)
         sync_directory(directory)
+        if former is not None:
+            shutil.rmtree(former, ignore_errors=True)
         for folder in sealed(directory)[: -self._context.run.spec.checkpoint.keep_last]:
             if not self._keeps_best or step_of(folder) != best:
                 self._remove(folder)
 
     def _remove(self, folder: Path) -> None:
         """Remove a checkpoint: away first, in one step, as half a one must never look like a whole one."""
-        doomed = self._context.staging_directory / f"pruned-{folder.name}"
-        folder.replace(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+        shutil.rmtree(self._set_aside(folder, "pruned-"), ignore_errors=True)
+
+    def _set_aside(self, folder: Path, prefix: str) -> Path:
+        return folder.replace(self._context.staging_directory / f"{prefix}{folder.name}")

@@ -141,10 +141,14 @@ def write_papers(run_directory: Path, folder: Path, artifact: str) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a file of JSON lines; none without the file."""
+    """Return the objects of a file of JSON lines; none without the file.
+
+    A last line that is not whole, in which an earlier attempt died, is left out.
+    """
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def _read(path: Path) -> dict[str, Any] | None:

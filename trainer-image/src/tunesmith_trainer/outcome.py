@@ -21,6 +21,7 @@ _KEPT_STEPS = 16
 _KEPT_METRICS = 6
 _KEPT_FINDINGS = 8
 _FIRST_SIGNAL = 128
+_FAILURES = frozenset(ExitCode) - {ExitCode.SUCCESS}
 _REMEDIES = {
     signal.SIGKILL: "often the memory limit: raise resourcesPerNode.limits.memory, or lower"
     " training.perDeviceTrainBatchSize or training.maxLength",
@@ -95,12 +96,18 @@ def compose(progress: Progress, results: Sequence[Result], status: int, *, stopp
     if status == 0 and not failed and results:
         return min(results, key=lambda result: result.rank).outcome
     if causes:
-        return causes[0]
+        return _with_checkpoints(causes[0], progress)
     if stopped:
         return outcome_of(progress, ExitCode.TERMINATED, _stop_message(progress))
     if lost and status in {ExitCode.COLLECTIVE_FAILED, _FIRST_SIGNAL + signal.SIGTERM}:
-        return lost[0]
+        return _with_checkpoints(lost[0], progress)
     return _by_status(progress, status)
+
+
+def _with_checkpoints(outcome: Outcome, progress: Progress) -> Outcome:
+    """Return a process's outcome with the checkpoints, which rank 0 alone knows and tells while it runs."""
+    steps = outcome.checkpoint_steps or progress.checkpoint_steps
+    return outcome.model_copy(update={"checkpoint_steps": steps})
 
 
 def encode(outcome: Outcome) -> bytes:
@@ -149,8 +156,10 @@ def _by_status(progress: Progress, status: int) -> Outcome:
     try:
         number = signal.Signals(status - _FIRST_SIGNAL)
     except ValueError:
-        text = f"A training process ended with exit code {status} and said nothing; the pod's log may tell more"
-        return outcome_of(progress, ExitCode.INTERNAL_ERROR, text)
+        known = ExitCode(status) if status in _FAILURES else ExitCode.INTERNAL_ERROR
+        name = f" ({known.reason})" if status == known else ""
+        text = f"A training process ended with exit code {status}{name} and said nothing; the pod's log may tell more"
+        return outcome_of(progress, known, text)
     remedy = _REMEDIES.get(number, "the pod's log may tell more")
     where = f"while {progress.phase}, at step {progress.current_step}"
     text = f"A training process was ended by {number.name} {where}: {remedy}"

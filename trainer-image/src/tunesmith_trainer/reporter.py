@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.figures import ranked
@@ -123,7 +123,9 @@ class Reporter:
             return
         self._told = now()
         progress = Progress(**self._fields, metrics=self._metrics, seconds=self.seconds)
-        self._exchange.write_beat(Beat(progress=progress, heartbeat=self._told, trained_since_save=self._unsaved))
+        # A full disk of the node, or a file system gone wrong, must not end a training over its progress.
+        with suppress(OSError):
+            self._exchange.write_beat(Beat(progress=progress, heartbeat=self._told, trained_since_save=self._unsaved))
 
     def outcome(self, code: ExitCode, message: str, output: SavedOutput | None = None) -> Outcome:
         """Return how this worker ends."""

@@ -22,6 +22,7 @@ from tunesmith_trainer.origin import origin
 from tunesmith_trainer.reporter import Reporter
 
 if TYPE_CHECKING:
+    from tunesmith_trainer.callbacks.stop import StopCallback
     from tunesmith_trainer.methods.plan import TrainingPlan
 
 _INITIAL_FILE = "initial-evaluation.json"
@@ -57,9 +58,10 @@ class Run:
         plan = self._build()
         resumed = self._resume_from()
         initial = self._initial_evaluation(plan, resumed)
-        self._train_steps(plan, resumed, initial)
+        stop = self._train_steps(plan, resumed, initial)
         best = self._load_best(plan)
-        return self._ending.write(plan, initial, final_evaluation(plan, best), best)
+        final = self._final_evaluation(plan, best, stop) if stop else final_evaluation(plan, best)
+        return self._ending.write(plan, initial, final, best)
 
     def _build(self) -> TrainingPlan:
         import datasets
@@ -106,6 +108,8 @@ class Run:
         if self._first:
             newest = newest_whole(directory)
             name = newest.name if newest else None
+            # Verifying takes minutes, in which another pod may have taken over and saved.
+            self._fence.check()
             discard_newer(directory, step_of(newest) if newest else -1)
         name = from_first(name)
         if name is None:
@@ -141,8 +145,8 @@ class Run:
         self._reporter.metrics(before_training(figures))
         return figures
 
-    def _train_steps(self, plan: TrainingPlan, resumed: Path | None, initial: Figures) -> None:
-        """Train to the last step.
+    def _train_steps(self, plan: TrainingPlan, resumed: Path | None, initial: Figures) -> StopCallback | None:
+        """Train to the last step; return what looks for an order to stop, None where no step was left.
 
         Raises:
             Stopped: The pod was told to stop; the step it was at is saved.
@@ -158,7 +162,8 @@ class Run:
         self._fit_batch_size(trainer)
         if resumed is not None and _load_if_trained(trainer, resumed):
             self._reporter.set(total_steps=trainer.state.max_steps, epoch=trainer.state.epoch or 0.0)
-            return
+            MissedEvaluationCallback(trainer).make_up(trainer.args, trainer.state)
+            return None
         start = resumed or self._start_elsewhere(trainer)
         if self._first:
             watched = Watched(plan, self._fence, self._exchange, self._reporter)
@@ -174,9 +179,23 @@ class Run:
         trainer.add_callback(CheckpointCallback(trainer, self._writer, self._reporter, start))
         trainer.add_callback(MissedEvaluationCallback(trainer))
         train(trainer, None if start is None else str(start), stop)
-        self._settle(trainer.state.global_step)
+        self._settle(trainer.state.global_step, stop)
+        return stop
+
+    def _final_evaluation(self, plan: TrainingPlan, best: int | None, stop: StopCallback) -> Figures:
+        """Return the held-out figures of the output.
+
+        Raises:
+            Stopped: The pod was told to stop before the last step was saved; it is now.
+        """
+        from tunesmith_trainer.callbacks.stop import saved_where_stopped
+
+        figures: Figures = {}
+        with saved_where_stopped(plan.trainer, stop):
+            figures = final_evaluation(plan, best)
         if stop.stopped:
-            raise Stopped(f"Told to stop; step {trainer.state.global_step} is saved as a checkpoint")
+            self._settle(plan.trainer.state.global_step, stop)
+        return figures
 
     def _fit_batch_size(self, trainer: Any) -> None:
         """Find the micro-batch, where the spec asks for that."""
@@ -195,8 +214,12 @@ class Run:
             self._reporter.set(resumed_from_step=step, current_step=step)
         return checkpoint
 
-    def _settle(self, step: int) -> None:
-        """Wait until the last checkpoint counts."""
+    def _settle(self, step: int, stop: StopCallback) -> None:
+        """Wait until the last checkpoint counts.
+
+        Raises:
+            Stopped: The pod was told to stop.
+        """
         from tunesmith_trainer.collectives import barrier
 
         if self._writer:
@@ -206,6 +229,8 @@ class Run:
             self._reporter.saved(self._writer.steps())
         barrier()
         self._reporter.set(current_step=step)
+        if stop.stopped:
+            raise Stopped(f"Told to stop; step {step} is saved as a checkpoint")
 
     def _load_best(self, plan: TrainingPlan) -> int | None:
         """Return the step that the output is from when it is to be the best one; None when it is the last."""

@@ -29,6 +29,7 @@ from tunesmith_trainer.server import ProgressServer
 ENV_PORT = "TUNESMITH_PROGRESS_PORT"
 """Port of `/progress` and `/metrics`; set by tests alone."""
 
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 _POLL_SECONDS = 0.1
 _KILL_MARGIN_SECONDS = 5.0  # before the kubelet's SIGKILL, so that there is time for the last word
 _END_SECONDS = 3.0
@@ -45,6 +46,7 @@ class Supervisor:
         self._exchange = Exchange.create()
         self._told_to_stop = threading.Event()
         self._stopped_at: float | None = None
+        self._killed = False
 
     def stop(self, signum: int, _: FrameType | None) -> None:
         """Take note of SIGTERM or SIGINT; the rest happens outside of the signal's handler."""
@@ -98,12 +100,16 @@ class Supervisor:
             env=environment | self._exchange.environment(),
             start_new_session=True,
         )
+        status: int | None = None
         try:
-            while (status := child.poll()) is None:
+            while status is None and not self._killed:
                 self._watch(child)
+                status = child.poll()
         finally:
-            _kill(child)
-        return launcher.exit_code(status)
+            if not self._killed:
+                _kill(child)
+        # In the middle of a write one may outlive SIGKILL for a while: its end is not waited for.
+        return launcher.exit_code(-signal.SIGKILL if status is None else status)
 
     def _watch(self, child: subprocess.Popen[bytes]) -> None:
         """Wait a little; see to it that processes that were told to stop do."""
@@ -118,6 +124,7 @@ class Supervisor:
         waited = now() - self._stopped_at
         if not self._saves() or waited > launcher.grace_seconds(self._environment) - _KILL_MARGIN_SECONDS:
             _kill(child)
+            self._killed = True
 
     def _saves(self) -> bool:
         """Whether waiting for the training processes to stop by themselves saves something."""
@@ -134,7 +141,8 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
     for descendant in descendants:
         with contextlib.suppress(ProcessLookupError):
             os.kill(descendant, signal.SIGKILL)
-    child.wait(_END_SECONDS)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(_END_SECONDS)
 
 
 def _descendants(parent: int) -> list[int]:
@@ -161,8 +169,10 @@ def _supervise(environment: Mapping[str, str]) -> Outcome:
     try:
         context = RunContext.from_environment(environment)
         supervisor = Supervisor(context, environment)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOPS:
             signal.signal(number, supervisor.stop)
+        # `__main__` holds them back until here; no child may inherit that.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
         return supervisor.run()
     except Exception as error:  # noqa: BLE001 - the edge: whatever happens becomes an outcome
         if not isinstance(error, TrainerError):

@@ -29,7 +29,11 @@ def main() -> None:
     reporter.tell()
     hide_unless_needed(context.run)
     outcome = outcome_of_run(context, exchange, reporter)
-    exchange.write_result(Result(rank=context.rank, ended=now(), outcome=outcome))
+    try:
+        exchange.write_result(Result(rank=context.rank, ended=now(), outcome=outcome))
+    except OSError as error:
+        # The exit code still tells what kind of end it was.
+        _log.warning("the end can not be told to the supervisor (%s): %s: %s", error, outcome.reason, outcome.message)
     sys.stdout.flush()
     sys.stderr.flush()
     # Everything that counts is on the volume; tearing down torch and its threads takes seconds and can hang.

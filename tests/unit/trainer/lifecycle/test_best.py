@@ -72,6 +72,24 @@ def test_an_interruption_changes_neither(pods: Any, work: Any, make_run: MakeRun
 
 
 @pytest.mark.slow
+def test_the_evaluation_of_the_last_step_is_made_up_for(pods: Any, work: Any, make_run: MakeRun) -> None:
+    spec: dict[str, Any] = {
+        "training": {"evalStrategy": "steps", "evalSteps": 4, "loadBestModelAtEnd": True},
+        "evaluation": {"splitRatio": 0.8},
+    }
+    whole, halved = make_run(uid="whole", **spec), make_run(uid="halved", **spec)
+    finish(pods, work, whole)
+    pods.write(halved)
+    # Looked for after each step but the last, and in each evaluation, which has two batches or more.
+    stopped = work(halved, stop_after=13)
+    assert (stopped.exit_code, stopped.last_step) == (ExitCode.TERMINATED, 8), stopped.message
+    finish(pods, work, halved, attempt=2)
+    assert evaluated(work, halved).keys() == evaluated(work, whole).keys() == {4, 8}
+    assert work.record(halved)["bestStep"] == work.record(whole)["bestStep"] == 8
+    assert weights(work, halved) == weights(work, whole)
+
+
+@pytest.mark.slow
 def test_a_best_one_that_is_lost_makes_room_for_others(pods: Any, work: Any, make_run: MakeRun) -> None:
     run = run_of(make_run, "lost", training={"loadBestModelAtEnd": True}, checkpoint={"saveSteps": 1, "keepLast": 1})
     pods.write(run)
@@ -120,6 +138,22 @@ def test_told_to_stop_it_saves_all_the_same(pods: Any, work: Any, make_run: Make
     assert stopped.checkpoint_steps[-1] == stopped.last_step
     finish(pods, work, halved, attempt=2)
     assert work.losses(halved) == pytest.approx(work.losses(whole), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_told_to_stop_in_the_last_evaluation_it_saves_what_no_save_was_due_for(
+    pods: Any, work: Any, make_run: MakeRun
+) -> None:
+    spec: dict[str, Any] = {"evaluation": {"splitRatio": 0.8}, "checkpoint": {"saveStrategy": "no"}}
+    whole, halved = make_run(uid="whole", **spec), make_run(uid="halved", **spec)
+    finish(pods, work, whole)
+    assert not list((work.folder(whole) / "checkpoints").glob("step-*"))
+    pods.write(halved)
+    # Looked for after each step but the last, and in the evaluation.
+    stopped = work(halved, stop_after=8)
+    assert (stopped.exit_code, stopped.checkpoint_steps) == (ExitCode.TERMINATED, (8,)), stopped.message
+    assert finish(pods, work, halved, attempt=2).resumed_from_step == 8
+    assert weights(work, halved) == weights(work, whole)
 
 
 def test_a_metric_that_is_not_measured_is_refused_before_training(pods: Any, work: Any, make_run: MakeRun) -> None:

@@ -100,6 +100,36 @@ def test_leftovers_are_removed_and_whole_ones_stay(context: RunContext, save: Ca
     assert sorted(path.name for path in context.run_directory.iterdir()) == ["attempts", "checkpoints"]
 
 
+class Killed(BaseException):
+    """The end of a process, wherever it is."""
+
+
+@pytest.mark.parametrize("moment", ["before the new one is renamed in", "while the former one is removed"])
+def test_a_step_that_is_saved_again_always_has_one_that_counts(
+    context: RunContext, save: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    folder = save(5)
+    rename = Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        if moment.startswith("before") and path.name == "checkpoint-5":
+            raise Killed
+        return rename(path, target)
+
+    def rmtree(path: Path, **_: Any) -> None:
+        (path / "model.safetensors").unlink()
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        patch.setattr("shutil.rmtree", rmtree)
+        with pytest.raises(Killed):
+            save(5)
+    remove_leftovers(context)
+    assert newest_whole(context.checkpoints_directory) == folder
+    assert list(context.checkpoints_directory.iterdir()) == [folder]
+
+
 def test_what_stops_a_commit_is_raised_on_the_training_thread(context: RunContext, save: Callable[[int], Path]) -> None:
     save(5)
     writer = CheckpointWriter(context, Fence(context), lambda: None)

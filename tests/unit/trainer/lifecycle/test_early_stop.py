@@ -44,6 +44,18 @@ def test_it_ends_the_run_and_a_resumed_one_at_the_same_step(pods: Any, work: Any
 
 
 @pytest.mark.slow
+def test_an_evaluation_that_is_made_up_for_ends_the_run(pods: Any, work: Any, make_run: MakeRun) -> None:
+    run = make_run(**SPEC)
+    pods.write(run)
+    # In the evaluation of step 8, which is the one that early stopping ends the run at.
+    stopped = work(run, stop_after=12)
+    assert (stopped.exit_code, stopped.last_step) == (ExitCode.TERMINATED, 8)
+    resumed = work(run, attempt=2)
+    assert (resumed.exit_code, resumed.last_step) == (ExitCode.SUCCESS, 8)
+    assert work.record(run)["steps"] == 8
+
+
+@pytest.mark.slow
 def test_a_run_that_died_after_it_stopped_trains_no_step_more(pods: Any, work: Any, make_run: MakeRun) -> None:
     run = make_run(**SPEC)
     pods.write(run)

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tunesmith_api.run import FrozenRun
 from tunesmith_trainer.errors import Fenced
+from tunesmith_trainer.exchange import Exchange
 from tunesmith_trainer.fence import Fence
+from tunesmith_trainer.reporter import Reporter
 
 MakeRun = Callable[..., FrozenRun]
 
@@ -79,3 +82,28 @@ def test_a_checkpoint_and_an_output_of_a_replaced_pod_do_not_count(
     with pytest.raises(Fenced):
         commit_output(context, mine, saved)
     assert not (context.job_directory / "output").exists()
+
+
+def test_a_replaced_pod_discards_no_checkpoint_of_the_later_one(
+    pods: Any, make_run: MakeRun, fence: Callable[[int, str], Fence], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunesmith_trainer import run as module
+    from tunesmith_trainer.checkpoints import CheckpointWriter, newest_whole, sealed
+
+    context, later = pods.context(make_run(), 1, "a"), pods.context(make_run(), 2, "b")
+    fence(1, "a").take()
+
+    def verify(directory: Path) -> Path | None:
+        found = newest_whole(directory)
+        fence(2, "b").take()
+        writer = CheckpointWriter(later, fence(2, "b"), lambda: None)
+        (later.staging_directory / "checkpoint-3").mkdir(parents=True)
+        writer.commit(later.staging_directory / "checkpoint-3", 3)
+        writer.wait()
+        return found
+
+    monkeypatch.setattr(module, "newest_whole", verify)
+    exchange = Exchange(tmp_path)
+    with pytest.raises(Fenced):
+        module.Run(context, exchange, Reporter(context, exchange))._resume_from()
+    assert [folder.name for folder in sealed(context.checkpoints_directory)] == ["step-00000003"]

@@ -34,12 +34,24 @@ def results(*codes: ExitCode) -> list[Result]:
         ([], 137, True, ExitCode.TERMINATED),
         ([], 137, False, ExitCode.SIGKILLED),
         ([], 1, False, ExitCode.INTERNAL_ERROR),
+        ([], 0, False, ExitCode.INTERNAL_ERROR),
+        ([], 11, False, ExitCode.DATA_ERROR),
+        ([], 200, False, ExitCode.FENCED),
     ],
 )
 def test_the_cause_is_told_before_the_symptom(
     words: list[ExitCode], status: int, stopped: bool, code: ExitCode
 ) -> None:
     assert compose(PROGRESS, results(*words), status, stopped=stopped).exit_code == code
+
+
+@pytest.mark.parametrize("code", [ExitCode.TERMINATED, ExitCode.COLLECTIVE_FAILED])
+def test_the_checkpoints_are_told_whichever_process_ends_first(code: ExitCode) -> None:
+    # Rank 0 alone knows them.
+    word = outcome_of(PROGRESS.model_copy(update={"checkpoint_steps": ()}), code, code.reason)
+    first = Result(rank=1, ended=0.0, outcome=word)
+    outcome = compose(PROGRESS, [first], int(code), stopped=False)
+    assert (outcome.exit_code, outcome.checkpoint_steps) == (code, (20, 30))
 
 
 def test_a_signal_keeps_its_number() -> None:

@@ -40,6 +40,12 @@ def test_an_output_tells_all_of_the_run(pods: Any, work: Any, make_run: Callable
     _they_come_from_the_record_alone(work.folder(run), pods.root / "again")
 
 
+def test_a_line_that_an_attempt_died_in_is_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "samples.jsonl"
+    file.write_text('{"step": 0}\n{"step": 4}\n{"step": 8, "comple')
+    assert read_lines(file) == [{"step": 0}, {"step": 4}]
+
+
 def _the_manifest_lists_them(output: Path) -> None:
     listed = {file["path"] for file in json.loads((output / "manifest.json").read_text())["files"]}
     assert {*PAPERS, "run-record.json", "model.safetensors", "tokenizer.json"} <= listed

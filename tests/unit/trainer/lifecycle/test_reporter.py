@@ -1,5 +1,6 @@
 """What a training process tells while it runs."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,13 @@ def test_of_many_figures_the_telling_ones_stay(reporter: Reporter, exchange: Exc
     assert beat is not None
     assert len(beat.progress.metrics) == 64
     assert list(beat.progress.metrics)[:2] == ["reward", "rewards/exact/mean"]
+
+
+def test_a_full_disk_keeps_progress_from_being_told_and_nothing_else(reporter: Reporter, exchange: Exchange) -> None:
+    # Every write to /dev/full fails for want of room.
+    (exchange.folder / f"progress.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        (exchange.folder / f"progress.{os.getpid()}.tmp").write_text("progress")
+    reporter.step(1, 10, 0.1)
+    reporter.enter("saving")
+    assert exchange.read_beat() is None

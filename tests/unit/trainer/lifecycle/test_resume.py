@@ -51,6 +51,20 @@ def test_the_loss_curve_is_that_of_an_undisturbed_run(pods: Any, work: Any, make
     assert resumed.metrics["loss"] == pytest.approx(expected[STEPS], abs=1e-6)
 
 
+def test_a_stop_in_an_evaluation_that_is_made_up_for_leaves_the_checkpoint_as_it_is(
+    pods: Any, work: Any, make_run: MakeRun
+) -> None:
+    run = make_run(**EVALUATIONS)
+    pods.write(run)
+    stopped = work(run, stop_after=3)
+    assert (stopped.exit_code, stopped.last_step) == (ExitCode.TERMINATED, 2)
+    folder = work.folder(run) / "checkpoints/step-00000002"
+    before = (folder / "manifest.json").read_bytes()
+    again = work(run, attempt=2, stop_after=1)
+    assert (again.exit_code, again.last_step, again.checkpoint_steps) == (ExitCode.TERMINATED, 2, (2,))
+    assert (folder / "manifest.json").read_bytes() == before
+
+
 @pytest.mark.slow
 def test_the_evaluation_before_the_first_step_is_measured_once(pods: Any, work: Any, make_run: MakeRun) -> None:
     run = make_run(evaluation={"splitRatio": 0.8})

@@ -2,17 +2,24 @@
 
 import json
 import os
+import re
 import signal
 import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from typing_extensions import override
 
 from tunesmith_api.exitcodes import ExitCode
 from tunesmith_api.run import FrozenRun
+from tunesmith_trainer import launcher
+from tunesmith_trainer.supervisor import ENV_PORT, Supervisor
 
 MakeRun = Callable[..., FrozenRun]
 LONG = {"maxSteps": 100_000, "loggingSteps": 5}
@@ -65,6 +72,9 @@ def test_a_stop_while_loading_ends_at_once(pods: Any, make_run: MakeRun, process
     pod = pods.start(run)
     pod.wait_until(lambda progress: progress.phase == "loading")
     children = pod.children()
+    for child in children:
+        (blocked,) = re.findall(r"SigBlk:\s*(\w+)", Path(f"/proc/{child}/status").read_text())
+        assert not int(blocked, 16) & 1 << (signal.SIGTERM - 1)
     pod.terminate()
     outcome = pod.wait()
     assert (outcome.exit_code, outcome.last_step) == (ExitCode.TERMINATED, 0)
@@ -74,6 +84,74 @@ def test_a_stop_while_loading_ends_at_once(pods: Any, make_run: MakeRun, process
     while any(Path(f"/proc/{child}").exists() for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+class Undying(subprocess.Popen[bytes]):
+    """A process in the middle of a write that a hanging volume never ends: SIGKILL does not reach it."""
+
+    made: ClassVar[list[subprocess.Popen[bytes]]] = []
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.made.append(self)
+
+    @override
+    def poll(self) -> None:
+        return None
+
+    @override
+    def wait(self, timeout: float | None = None) -> int:
+        if timeout is None:
+            return super().wait()
+        raise subprocess.TimeoutExpired(self.args, timeout)
+
+
+def test_a_process_that_takes_long_to_die_does_not_make_a_stop_a_crash(
+    pods: Any, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    pods.write(run)
+    supervisor = Supervisor(pods.context(run), {ENV_PORT: "0"})
+    monkeypatch.setattr(launcher, "command", lambda *_: ["sleep", "60"])
+    monkeypatch.setattr(subprocess, "Popen", Undying)
+    timer = threading.Timer(0.5, supervisor.stop, (signal.SIGTERM, None))
+    timer.start()
+    outcome = supervisor.run()
+    timer.join()
+    for child in Undying.made:
+        child.wait()
+    assert (outcome.exit_code, outcome.reason) == (ExitCode.TERMINATED, "Terminated")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "message"),
+    [
+        ([], "supervisor", "before the training processes were started"),
+        (["prepare"], "preparation.program", "while data and model were being checked"),
+    ],
+)
+def test_a_stop_in_the_first_moment_is_not_lost(
+    pods: Any, make_run: MakeRun, arguments: list[str], module: str, message: str
+) -> None:
+    program = f"""
+import os, signal, sys
+
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "tunesmith_trainer.{module}":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Stop())
+from tunesmith_trainer.__main__ import main
+sys.exit(main())
+"""
+    pods.write(make_run())
+    variables = {"ROOT": str(pods.root), "PROGRESS_PORT": "0", "ATTEMPT": "1", "POD_UID": "pod-1"}
+    environment = os.environ | {f"TUNESMITH_{name}": value for name, value in variables.items()}
+    ended = subprocess.run([sys.executable, "-c", program, *arguments], env=environment, timeout=60, check=False)
+    assert ended.returncode == ExitCode.TERMINATED
+    told = json.loads((pods.root / "dev/termination-log").read_text())
+    assert told["message"] == f"Told to stop {message}"
 
 
 def test_the_first_node_is_waited_for_and_a_stop_ends_that(pods: Any, make_run: MakeRun) -> None:

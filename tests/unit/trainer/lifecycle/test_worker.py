@@ -12,6 +12,7 @@ from tunesmith_api.exitcodes import ExitCode
 from tunesmith_api.manifest import Manifest
 from tunesmith_api.run import FrozenRun
 from tunesmith_trainer.data.uris import FETCHED
+from tunesmith_trainer.worker import main
 
 MakeRun = Callable[..., FrozenRun]
 
@@ -90,6 +91,21 @@ def test_a_file_name_that_is_not_utf_8_ends_no_run(pods: Any, work: Any, make_ru
     outcome = work(run)
     assert outcome.exit_code == (ExitCode.SUCCESS if isinstance(last, str) else ExitCode.DATA_ERROR)
     assert isinstance(last, str) or r"file latin/caf\udce9.jsonl of claim data, line " in outcome.message
+
+
+def test_a_last_word_that_can_not_be_written_leaves_the_exit_code_and_the_log(
+    pods: Any, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pods.write(make_run())
+    (pods.root / "tunesmith/configmaps/text/train.txt").unlink()
+    variables = {"ROOT": pods.root, "ATTEMPT": 1, "POD_UID": "pod-1", "EXCHANGE": pods.root / "there-is-no-such-folder"}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"TUNESMITH_{name}", str(value))
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    main()
+    assert codes == [ExitCode.DATA_ERROR]
+    assert "train.txt" in caplog.text
 
 
 def test_an_output_that_an_earlier_attempt_finished_is_taken_as_it_is(pods: Any, work: Any, make_run: MakeRun) -> None:

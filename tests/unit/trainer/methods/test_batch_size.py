@@ -15,7 +15,7 @@ PAIRS = [{"prompt": f"{a} and {a}=", "chosen": " one two" * (1 + a % 3), "reject
 
 
 @pytest.fixture
-def make(lab: Any, base: Any) -> Any:
+def context(lab: Any, base: Any) -> Any:
     def build(method: str = "sft", **training: Any) -> Any:
         spec = {
             "method": method,
@@ -24,9 +24,14 @@ def make(lab: Any, base: Any) -> Any:
             "training": {"maxLength": 64, "perDeviceTrainBatchSize": 8, "maxSteps": 2, "loggingSteps": 1} | training,
             "peft": {"lora": {"r": 2, "loraDropout": 0.1}},
         }
-        return lab.build(lab.context(method, spec, base)).trainer
+        return lab.context(method, spec, base)
 
     return build
+
+
+@pytest.fixture
+def make(lab: Any, context: Any) -> Any:
+    return lambda *method, **training: lab.build(context(*method, **training)).trainer
 
 
 def limit(trainer: Any, rows: int) -> list[int]:
@@ -85,3 +90,11 @@ def test_what_never_fits_is_refused_with_a_remedy(make: Any) -> None:
     limit(trainer, 0)
     with pytest.raises(InvalidSpec, match=r"not even one of the longest rows fits .* lower spec\.training\.maxLength"):
         fit_batch_size(trainer, "adamw_torch")
+
+
+@pytest.mark.slow
+def test_processes_agree_on_what_fits_all_of_them(context: Any, train_in_two: Any) -> None:
+    (seen,) = train_in_two(context(autoFindBatchSize=True, ddpTimeout=15))
+    assert seen["rows"] == 4
+    assert len(seen["losses"]) == 2
+    assert seen["apart"] == 0

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 from typing_extensions import override
 
+from tunesmith_trainer.callbacks.stop import TrainingOver
+
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
@@ -29,10 +31,17 @@ class MissedEvaluationCallback(TrainerCallback):
 
     @override
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.make_up(args, state) and control.should_training_stop:
+            raise TrainingOver
+
+    def make_up(self, args: TrainingArguments, state: TrainerState) -> bool:
+        """Evaluate where that was due and is missing; return whether it was."""
         known = any(_LOSS in entry and entry["step"] == state.global_step for entry in state.log_history)
-        if state.global_step > 0 and _is_due(args, state) and not known:
+        missed = state.global_step > 0 and _is_due(args, state) and not known
+        if missed:
             metrics = self._trainer._evaluate(None, None)  # noqa: SLF001 - what the Trainer does between two steps
             self._trainer._determine_best_metric(metrics=metrics, trial=None)  # noqa: SLF001 - see above
+        return missed
 
 
 def _is_due(args: TrainingArguments, state: TrainerState) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
@@ -11,6 +12,8 @@ from typing_extensions import override
 from tunesmith_trainer.collectives import any_rank
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
     from tunesmith_trainer.exchange import Exchange
@@ -22,19 +25,25 @@ class EvaluationStopped(Exception):  # noqa: N818 - an order, not an error
     """Told to stop while evaluating between two steps: there is no step's end to wait for."""
 
 
+class TrainingOver(Exception):  # noqa: N818 - an order, not an error
+    """An evaluation that was made up for ends training: the Trainer looks for such an end after a step alone."""
+
+
 class StopCallback(TrainerCallback):
     """Looks for the order to stop after every step, and after every batch of an evaluation between steps.
+
+    After the last step it does so in an evaluation alone, and only where that step is not saved.
 
     Transformers' own `enable_jit_checkpoint` saves on the rank that got the signal alone, and hangs the others.
 
     Attributes:
-        stopped: Whether training was stopped before its last step.
-        saved_step: The step that was saved last, -1 before any.
+        stopped: Whether the order came in time: the run ends with a checkpoint, not with its output.
+        saved_step: The step that was saved last, or that training began at; -1 before it did.
     """
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._trains = False
+        self._looks = False
         self.stopped = False
         self.saved_step = -1
 
@@ -44,11 +53,14 @@ class StopCallback(TrainerCallback):
 
     @override
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._trains = True
+        self._looks = True
+        # What a run resumes from is saved already, with a random state that is not restored yet.
+        self.saved_step = state.global_step
 
     @override
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._trains = False
+        # Where no save was due at the last step, an evaluation after it is looked at as well: else all would be lost.
+        self._looks = self.saved_step != state.global_step
 
     @override
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -69,7 +81,7 @@ class StopCallback(TrainerCallback):
     def on_prediction_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        if self._trains and self._ordered(state):
+        if self._looks and self._ordered(state):
             raise EvaluationStopped
 
     def _ordered(self, state: TrainerState) -> bool:
@@ -81,8 +93,19 @@ class StopCallback(TrainerCallback):
 
 def train(trainer: Trainer, resumed: str | None, stop: StopCallback) -> None:
     """Train to the last step, or to where the run was told to stop, and save there."""
+    with saved_where_stopped(trainer, stop):
+        try:
+            trainer.train(resume_from_checkpoint=resumed)
+        except TrainingOver:
+            trainer.is_in_train = False
+            trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+
+
+@contextmanager
+def saved_where_stopped(trainer: Trainer, stop: StopCallback) -> Iterator[None]:
+    """Save the step that an evaluation is stopped at, where it is not saved yet."""
     try:
-        trainer.train(resume_from_checkpoint=resumed)
+        yield
     except EvaluationStopped:
         if stop.saved_step == trainer.state.global_step:
             return

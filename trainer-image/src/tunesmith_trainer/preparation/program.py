@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType
 
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger(__name__)
 
 
@@ -29,8 +30,9 @@ def main(environment: Mapping[str, str] = os.environ) -> int:
     def stop(_: int, __: FrameType | None) -> None:
         _end(environment, ExitCode.TERMINATED, "Told to stop while data and model were being checked")
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOPS:
         signal.signal(number, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)  # `__main__` holds them back until here
     _log.info("checking data and model")
     try:
         context = RunContext.from_environment(environment)
