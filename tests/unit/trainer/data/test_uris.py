@@ -177,6 +177,15 @@ def test_a_folder_of_a_bucket_has_splits(bucket: S3Server, open_rows: Any) -> No
     assert "data/settings.jsonl" not in bucket.fetched
 
 
+@pytest.mark.parametrize("key", ["a/../../../x.jsonl", f"{'x' * 256}.jsonl"])
+def test_a_key_that_is_no_path_of_a_file_is_refused(bucket: S3Server, open_rows: Any, tmp_path: Path, key: str) -> None:
+    bucket.objects["data/set/a.jsonl"] = ROWS
+    bucket.objects[f"data/set/{key}"] = ROWS
+    with pytest.raises(DataError, match="which is no path of a file; rename it in the bucket"):
+        open_rows(uri("s3://data/set/", secretRef={"name": "s3"}))
+    assert not list(tmp_path.rglob("x.jsonl"))
+
+
 def test_a_public_bucket_needs_no_keys(bucket: S3Server, open_rows: Any) -> None:
     bucket.secret = None
     bucket.objects["data/a.jsonl"] = ROWS

@@ -22,6 +22,7 @@ _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _IDENTITIES = ("AWS_ACCESS_KEY_ID", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 _REFUSALS = ("ACCESS_DENIED", "HTTP status 401", "HTTP status 403", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
 _CONNECT_SECONDS = 20.0
+_LONGEST_NAME = 255  # bytes, on every file system that is in use
 _SECONDS = 60.0
 
 
@@ -48,14 +49,25 @@ def fetch_bucket(source: UriSource, keys: Mapping[str, str | None], target: Path
         found = system.get_file_info(FileSelector(path, recursive=True) if base == path else [path])
         files = [each for each in found if each.type == FileType.File]
         for each in files:
+            file = _below(target, each.path.removeprefix(f"{base}/"), source, place)
             with system.open_input_stream(each.path) as stream:
-                room -= copy_bounded(stream, target / each.path.removeprefix(f"{base}/"), room, place)
+                room -= copy_bounded(stream, file, room, place)
     except FileNotFoundError as error:
         raise _missing(source, place) from error
     except OSError as error:
         raise _told(error, source, place) from error
     if not files:
         raise _missing(source, place)
+
+
+def _below(target: Path, key: str, source: UriSource, place: str) -> Path:
+    """Return the file of a key, which whoever fills the bucket has chosen."""
+    parts = key.split("/")
+    if not {"", ".", ".."}.isdisjoint(parts) or any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
+        raise DataError(
+            f"{place}: {source.url} holds {key[:200]!r}, which is no path of a file; rename it in the bucket"
+        )
+    return target / key
 
 
 def _system(keys: Mapping[str, str | None]) -> Any:
