@@ -60,7 +60,8 @@ class Run:
         initial = self._initial_evaluation(plan, resumed)
         stop = self._train_steps(plan, resumed, initial)
         best = self._load_best(plan)
-        final = self._final_evaluation(plan, best, stop) if stop else final_evaluation(plan, best)
+        # The best step's weights are those of a checkpoint already, and must not be saved as the last step's.
+        final = self._final_evaluation(plan, stop) if stop and best is None else final_evaluation(plan, best)
         return self._ending.write(plan, initial, final, best)
 
     def _build(self) -> TrainingPlan:
@@ -182,8 +183,8 @@ class Run:
         self._settle(trainer.state.global_step, stop)
         return stop
 
-    def _final_evaluation(self, plan: TrainingPlan, best: int | None, stop: StopCallback) -> Figures:
-        """Return the held-out figures of the output.
+    def _final_evaluation(self, plan: TrainingPlan, stop: StopCallback) -> Figures:
+        """Return the held-out figures of the last step.
 
         Raises:
             Stopped: The pod was told to stop before the last step was saved; it is now.
@@ -192,7 +193,7 @@ class Run:
 
         figures: Figures = {}
         with saved_where_stopped(plan.trainer, stop):
-            figures = final_evaluation(plan, best)
+            figures = final_evaluation(plan)
         if stop.stopped:
             self._settle(plan.trainer.state.global_step, stop)
         return figures
