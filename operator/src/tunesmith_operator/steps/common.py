@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _RETRY_SECONDS = 15.0
 _CONFLICT = 409
 _FROZEN_SECONDS = 1.0
-_LEFTOVER_SECONDS = 2.0
+LEFTOVER_SECONDS = 2.0
 GIVEN_UP_SECONDS = 300
 """How long after its grace period a deleted pod of a lost node holds back the next attempt.
 
@@ -77,7 +77,7 @@ def refused(situation: Situation) -> Decision | None:
     if error is None:
         return None
     if error.leftover:
-        return waiting(situation, Reason.WAITING_FOR_REMOVAL, error.message, seconds=_LEFTOVER_SECONDS)
+        return waiting(situation, Reason.WAITING_FOR_REMOVAL, error.message, seconds=LEFTOVER_SECONDS)
     if error.status == _CONFLICT:
         return fail(
             situation,

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tunesmith_operator.status.situation import Situation
 
 _LOOK_AGAIN_SECONDS = 15.0  # claims and ConfigMaps are not watched
-_LEFTOVER_SECONDS = 2.0
 _UNREADABLE_SECONDS = 300.0
 
 
@@ -30,7 +29,7 @@ def refuse_strangers(situation: Situation) -> Decision | None:
         name = f"{obj.get('kind', 'object')} {obj.get('metadata', {}).get('name')}"
         if metadata.is_leftover(obj, situation.inputs.key.kind, situation.inputs.key.name):
             message = f"{name} of an earlier job of this name is still being removed"
-            return common.waiting(situation, Reason.WAITING_FOR_REMOVAL, message, seconds=_LEFTOVER_SECONDS)
+            return common.waiting(situation, Reason.WAITING_FOR_REMOVAL, message, seconds=common.LEFTOVER_SECONDS)
         return common.fail(situation, Reason.NAME_CONFLICT.value, conflict(name), final=False)
     return None
 
