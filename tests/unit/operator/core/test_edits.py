@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from test_runs import disturb, edit, uids, world
+from test_runs import disturb, edit, world
 from world import World
 
 
@@ -38,19 +38,6 @@ def test_a_kill_before_the_first_status_does_not_hide_that_the_run_has_started(k
     made.pass_once()
     assert made.status["startTime"] == "2026-01-31T12:00:00Z", "else the API server lets the spec be changed"
     assert made.status["resolved"]["worldSize"] == 1
-
-
-def test_a_permanent_error_is_final_also_when_the_first_status_was_never_written() -> None:
-    made = world()
-    made.writes_left = 3
-    made.pass_once()
-    made.advance(1)
-    made.terminate(uids(made)[0], 11, reason="DataError", message="data/train.jsonl, row 7: no object. Mend the row.")
-    for _ in range(20):
-        made.pass_once()
-        made.advance(5)
-    assert made.ready() == ("False", "DataError")
-    assert made.created == ["tiny-ftj-1"]
 
 
 @pytest.mark.parametrize("mode", ["never", "always"])

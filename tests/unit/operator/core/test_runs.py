@@ -183,8 +183,13 @@ def test_disruptions_end_a_job_beyond_their_limit() -> None:
     assert made.status["disruptions"] == 4
 
 
-def test_a_permanent_error_is_never_tried_again() -> None:
-    made = begun()
+@pytest.mark.parametrize("writes", [None, 3], ids=["told", "first status lost"])
+def test_a_permanent_error_is_never_tried_again(writes: int | None) -> None:
+    made = world()
+    made.writes_left = writes
+    made.pass_once()
+    made.advance(1)
+    assert bool(made.status) is (writes is None)
     made.terminate(uids(made)[0], 11, reason="DataError", message="data/train.jsonl, row 7: no object. Mend the row.")
     for _ in range(20):
         made.pass_once()

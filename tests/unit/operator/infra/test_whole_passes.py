@@ -136,18 +136,24 @@ def pod(api: ApiServer, child: str = "tiny-ftj-1", index: int = 0, ended: Object
     )
 
 
+async def begun(api: ApiServer, operator: Operator, **spec: Any) -> Reconciler:
+    """Return what has made a first attempt whose pods run and are recorded."""
+    apply(api, **spec)
+    running = operator()
+    await running.work(KEY, JOB_EVENT)
+    for index in range(spec.get("numNodes", 1)):
+        pod(api, index=index)
+    await running.work(KEY, CHILD_EVENT)
+    return running
+
+
 def no_more(method: str) -> Callable[[web.Request], web.Response | None]:
     """Return the fault by which a kind of request fails."""
     return lambda request: failure(503, "ServiceUnavailable") if request.method == method else None
 
 
 async def test_pods_that_outlive_a_failed_job_are_stopped(api: ApiServer, operator: Operator) -> None:
-    apply(api, numNodes=2)
-    running = operator()
-    await running.work(KEY, JOB_EVENT)
-    pod(api, index=0)
-    pod(api, index=1)
-    await running.work(KEY, CHILD_EVENT)
+    running = await begun(api, operator, numNodes=2)
     pod(api, index=0, ended={"exitCode": 11, "finishedAt": ago(0)})
     assert await running.work(KEY, CHILD_EVENT) == 60
     assert status(api)["state"] == "Failed"
@@ -158,12 +164,7 @@ async def test_pods_that_outlive_a_failed_job_are_stopped(api: ApiServer, operat
 
 
 async def test_a_stuck_peer_of_the_last_attempt_is_stopped(api: ApiServer, operator: Operator) -> None:
-    apply(api, numNodes=2, runPolicy={"backoffLimit": 0})
-    running = operator()
-    await running.work(KEY, JOB_EVENT)
-    pod(api, index=0)
-    pod(api, index=1)
-    await running.work(KEY, CHILD_EVENT)
+    running = await begun(api, operator, numNodes=2, runPolicy={"backoffLimit": 0})
     pod(api, index=0, ended={"exitCode": 0, "finishedAt": ago(400)})
     await running.work(KEY, frozenset({TIMER}))
     assert reason(api) == "BackoffLimitExceeded"
@@ -188,12 +189,7 @@ async def test_a_run_that_is_said_to_be_stopped_is(api: ApiServer, operator: Ope
 
 
 async def test_all_pods_of_the_former_run_are_waited_for(api: ApiServer, operator: Operator) -> None:
-    apply(api, numNodes=2)
-    running = operator()
-    await running.work(KEY, JOB_EVENT)
-    pod(api, index=0)
-    pod(api, index=1)
-    await running.work(KEY, CHILD_EVENT)
+    running = await begun(api, operator, numNodes=2)
     edit(api, runId="2", numNodes=1)
     await running.work(KEY, JOB_EVENT)
     assert FIRST not in api.objects
@@ -219,11 +215,7 @@ async def test_pods_whose_status_was_lost_are_known_as_the_own(api: ApiServer, o
 
 
 async def test_an_attempt_that_was_never_told_is_seen_with_its_pods(api: ApiServer, operator: Operator) -> None:
-    apply(api)
-    running = operator()
-    await running.work(KEY, JOB_EVENT)
-    pod(api)
-    await running.work(KEY, CHILD_EVENT)
+    running = await begun(api, operator)
     api.remove("pods", "default", "tiny-ftj-1-worker-0")
     await running.work(KEY, CHILD_EVENT)
     assert FIRST not in api.objects
@@ -250,11 +242,7 @@ async def test_a_name_conflict_ends_with_the_stranger(api: ApiServer, operator: 
 
 
 async def test_a_leftover_under_the_name_of_a_later_attempt_is_told(api: ApiServer, operator: Operator) -> None:
-    apply(api)
-    running = operator()
-    await running.work(KEY, JOB_EVENT)
-    pod(api)
-    await running.work(KEY, CHILD_EVENT)
+    running = await begun(api, operator)
     owner = {"apiVersion": labels.API_VERSION, "kind": "FineTuneJob", "name": "tiny", "uid": "former"}
     api.put("pytorchjobs", {"metadata": {"name": "tiny-ftj-2", "ownerReferences": [owner]}})
     api.remove("pods", "default", "tiny-ftj-1-worker-0")
